@@ -1,0 +1,151 @@
+import { z } from "zod";
+
+/**
+ * The resolved configuration of a run, as config.json holds it. The recipe part is everything that touches bits: it is
+ * hashed, and a change forks a new run. The place part says where the run happens and may change on resume.
+ */
+
+const positive = z.number().int().positive();
+const fraction = z.number().min(0).max(1);
+const perChannel = z.array(z.number()).min(1);
+
+/** Parameters of the augmentation of one training image; every draw is keyed by (seed, epoch, sample id). */
+export const augmentationSchema = z.strictObject({
+  /** Random crop after padding each side by this many pixels; 0 turns it off. */
+  cropPadding: z.number().int().min(0),
+  /** What lies outside the image. */
+  border: z.enum(["zero", "reflect"]),
+  /** Random resized crop (Inception style) instead of padding and cropping; null turns it off. */
+  resizedCrop: z
+    .strictObject({ area: z.tuple([z.number(), z.number()]), aspect: z.tuple([z.number(), z.number()]) })
+    .nullable(),
+  /** Probability of a horizontal flip. */
+  flip: fraction,
+  /** Per-channel normalisation of pixels in 0..1: (x - mean) / deviation. */
+  mean: perChannel,
+  deviation: perChannel,
+  /** Colour jitter in normalised units; null turns it off. */
+  colour: z
+    .strictObject({
+      contrast: z.tuple([z.number(), z.number()]),
+      brightness: z.number().min(0),
+      saturation: z.tuple([z.number(), z.number()]),
+    })
+    .nullable(),
+  /** Side of the square that is set to zero, as a fraction of the image side; 0 turns it off. */
+  cutout: fraction,
+});
+
+export const optimizerSchema = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("sgd"),
+    momentum: fraction,
+    nesterov: z.boolean(),
+    /** On kernels only, added to the gradient. */
+    weightDecay: z.number().min(0),
+  }),
+  z.strictObject({
+    kind: z.literal("adamw"),
+    beta1: fraction,
+    beta2: fraction,
+    epsilon: z.number().positive(),
+    /** On kernels only, decoupled. */
+    weightDecay: z.number().min(0),
+  }),
+]);
+
+export const modelSchema = z.strictObject({
+  /** `alexnet`, `resnet` or `file`. */
+  name: z.string(),
+  /** For `file`: SHA-256 of the module's source. Its path belongs to the place part. */
+  sourceSha256: z.string().nullable(),
+  /** Free options of the model's builder: widths, dropout rate and the like. */
+  options: z.record(z.string(), z.union([z.number(), z.string(), z.boolean(), z.array(z.number())])),
+  /** Momentum of the moving statistics: moving = momentum * moving + (1 - momentum) * batch. */
+  statisticsMomentum: fraction,
+});
+
+export const recipeSchema = z.strictObject({
+  format: z.literal(1),
+  recipe: z.string(),
+  model: modelSchema,
+  data: z.strictObject({
+    /** SHA-256 over the training files' bytes. */
+    sha256: z.string(),
+    trainImages: positive,
+    classes: positive,
+    channels: positive,
+    height: positive,
+    width: positive,
+  }),
+  seed: z.number().int().min(0).max(0xffffffff),
+  /** V. */
+  shards: positive,
+  /** Planned global batch in samples; a step uses trainImages / stepsPerEpoch of them. */
+  batch: positive,
+  stepsPerEpoch: positive,
+  /** Steps of the whole run. */
+  steps: positive,
+  /** Learning rate of every step; its length is `steps`. */
+  learningRates: z.array(z.number().min(0)),
+  /** Side of the training images by epoch, ascending `fromEpoch` starting at 0 (progressive resolution). */
+  resolutions: z.array(z.strictObject({ fromEpoch: z.number().int().min(0), side: positive })).min(1),
+  optimizer: optimizerSchema,
+  labelSmoothing: fraction,
+  /** Decay of the exponential moving average min(decay, t/(t+20)); null without EMA. */
+  ema: z.strictObject({ decay: fraction }).nullable(),
+  augmentation: augmentationSchema,
+  precision: z.enum(["float32", "bf16"]),
+  execution: z.enum(["eager", "graph"]),
+  /** Format of trainable buckets on the wire, rounded at every tree node. */
+  wire: z.enum(["float32", "bf16"]),
+  bucketBytes: positive,
+  /** Averages predictions over the image and its mirror image in evaluation. */
+  flipAveraging: z.boolean(),
+});
+
+export const timingSchema = z.strictObject({
+  /** Milliseconds between a worker's heartbeats. */
+  heartbeatInterval: positive,
+  /** Silence to the coordinator that evicts a worker, in milliseconds; several heartbeat intervals. */
+  heartbeatTimeout: positive,
+  /** First and longest pause between redials, in milliseconds. */
+  redialFirst: positive,
+  redialMax: positive,
+  /** How long a joiner may take to get level, in milliseconds; the others hold their update back for it. */
+  levelTimeout: positive,
+  /** Multiple of a worker's own median micro-batch time that a step may take, and its floor in milliseconds. */
+  stepBudgetFactor: positive,
+  stepBudgetFloor: positive,
+  /** Budget of a member's first step, which includes warm-up, in milliseconds. */
+  firstStepBudget: positive,
+  /** Nobody is evicted for this long after a take-over or when everybody is silent at once, in milliseconds. */
+  grace: positive,
+  /** How long a run without enough workers waits before it ends, in milliseconds. */
+  maxWait: positive,
+});
+
+export const placeSchema = z.strictObject({
+  workers: positive,
+  minWorkers: positive,
+  dataDirectory: z.string(),
+  outDirectory: z.string(),
+  modelFile: z.string().nullable(),
+  listen: z.string(),
+  /** null: evaluation is skipped (`--no-eval`). */
+  evaluation: z.strictObject({ batch: positive }).nullable(),
+  checkpoint: z.strictObject({ everySteps: positive, keep: positive }),
+  timing: timingSchema,
+  /** URL of the NATS server; null without one. */
+  nats: z.string().nullable(),
+});
+
+export const configSchema = z.strictObject({ runId: z.string(), recipe: recipeSchema, place: placeSchema });
+
+export type Augmentation = z.infer<typeof augmentationSchema>;
+export type OptimizerConfig = z.infer<typeof optimizerSchema>;
+export type ModelConfig = z.infer<typeof modelSchema>;
+export type Recipe = z.infer<typeof recipeSchema>;
+export type Timing = z.infer<typeof timingSchema>;
+export type Place = z.infer<typeof placeSchema>;
+export type Config = z.infer<typeof configSchema>;
