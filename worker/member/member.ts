@@ -153,7 +153,8 @@ class Advance {
     this.closeLeft();
     if (state.view !== null) this.act({ kind: "closeStreams", view: state.view.id });
     this.act({ kind: "openStreams", view });
-    const level = state.whole && me.entry === "level" && state.tip.step === base.step && state.tip.lineage === base.lineage;
+    const level =
+      state.whole && me.entry === "level" && state.tip.step === base.step && state.tip.lineage === base.lineage;
     this.enter(view, base.step, level, base);
   }
 

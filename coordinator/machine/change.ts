@@ -1,0 +1,242 @@
+import type { Standing } from "../../shared/protocol/messages.ts";
+import { type Incarnation, type Member, sameView, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
+import { assignShards } from "./assign.ts";
+import { chooseBase } from "./choose-base.ts";
+import { type MachineState, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
+
+/**
+ * Unplanned change: prepare to everybody who may be in a view, wait for the answer or the loss of each, choose the base,
+ * install. Started again with a higher id whenever the circumstances change.
+ */
+
+export const membersOf = (state: MachineState): Set<Incarnation> =>
+  new Set([
+    ...(state.installed?.members ?? []).map((m) => m.incarnation),
+    ...(state.planned?.view.members ?? []).map((m) => m.incarnation),
+    ...(state.planned?.predecessor.members ?? []).map((m) => m.incarnation),
+    ...(state.installed === null ? state.inherited.flatMap((v) => v.members.map((m) => m.incarnation)) : []),
+  ]);
+
+export function startChange(turn: Turn, reason: string): void {
+  const { state, now } = turn;
+  const since = state.change?.since ?? now;
+  const waitingSince = state.change?.waitingSince ?? null;
+  const members = membersOf(state);
+  const id = nextId(turn);
+  const live = [...state.workers.values()].filter((worker) => worker.ready && !worker.evicted);
+  state.change = {
+    id,
+    reason,
+    since,
+    waiting: new Set(live.filter((w) => members.has(w.incarnation) || w.connected).map((w) => w.incarnation)),
+    answers: new Map(),
+    restoring: null,
+    waitingSince,
+  };
+  state.installed ??= null;
+  for (const worker of live) {
+    worker.idle = null;
+    if (worker.connected) send(turn, worker.incarnation, { kind: "prepare", id });
+  }
+  tryInstall(turn);
+}
+
+/** A worker became ready or came back while a change is under way: it takes part. */
+export function includeInChange(turn: Turn, worker: WorkerEntry): void {
+  const { change } = turn.state;
+  if (change === null || change.answers.has(worker.incarnation)) return;
+  change.waiting.add(worker.incarnation);
+  send(turn, worker.incarnation, { kind: "prepare", id: change.id });
+}
+
+export function onAnswer(turn: Turn, worker: WorkerEntry, standing: Standing): void {
+  worker.standing = standing;
+  const { change } = turn.state;
+  if (change === null) return;
+  change.waiting.delete(worker.incarnation);
+  change.answers.set(worker.incarnation, standing);
+  tryInstall(turn);
+}
+
+export function onRestored(turn: Turn, worker: WorkerEntry, standing: Standing): void {
+  worker.standing = standing;
+  const { change } = turn.state;
+  if (change?.restoring == null) return;
+  change.restoring.waiting.delete(worker.incarnation);
+  change.answers.set(worker.incarnation, standing);
+  tryInstall(turn);
+}
+
+/** Installs once every awaited answer is in and the base and enough members are there. */
+export function tryInstall(turn: Turn): void {
+  const { state, now } = turn;
+  const { change } = state;
+  if (change === null || state.phase === "finished") return;
+  for (const waiting of [change.waiting, change.restoring?.waiting]) {
+    for (const incarnation of waiting ?? []) {
+      const worker = state.workers.get(incarnation);
+      if (worker === undefined || worker.evicted) waiting!.delete(incarnation);
+    }
+  }
+  if (change.waiting.size > 0 || (change.restoring !== null && change.restoring.waiting.size > 0)) return;
+  const answers = new Map(
+    [...change.answers].filter(([incarnation]) => {
+      const worker = state.workers.get(incarnation);
+      return worker !== undefined && worker.connected && !worker.evicted && worker.leaving === null;
+    }),
+  );
+  const enough = Math.max(1, state.settings.minWorkers);
+  // Live states may still come back after a take-over: a checkpoint is only used when that time is over.
+  if (answers.size < enough) return wait(turn, `${answers.size} of at least ${enough} workers are there`);
+  const choice = chooseBase(answers, state.recent, state.checkpoint);
+  if (choice.kind === "none") return wait(turn, choice.reason);
+  if (choice.kind === "restore") {
+    if (now < state.graceUntil) return;
+    return restore(turn, choice.tip, choice.reason, answers);
+  }
+  install(turn, answers, choice.base, choice.level, choice.lagging);
+}
+
+function wait(turn: Turn, detail: string): void {
+  const { state, now } = turn;
+  const { change } = state;
+  if (change === null) return;
+  change.waitingSince ??= now;
+  if (state.saidWaiting !== detail) {
+    state.saidWaiting = detail;
+    say(turn, { type: "waiting", detail });
+  }
+}
+
+function restore(turn: Turn, tip: Tip, reason: string, answers: ReadonlyMap<Incarnation, Standing>): void {
+  const { state } = turn;
+  const change = state.change!;
+  say(turn, { type: "fallback", fromStep: state.ledger?.step ?? 0, toStep: tip.step, reason });
+  change.restoring = { tip, waiting: new Set(answers.keys()) };
+  for (const incarnation of answers.keys()) send(turn, incarnation, { kind: "restore", tip });
+}
+
+function install(
+  turn: Turn,
+  answers: ReadonlyMap<Incarnation, Standing>,
+  base: Tip,
+  level: ReadonlySet<Incarnation>,
+  lagging: ReadonlySet<Incarnation>,
+): void {
+  const { state, now } = turn;
+  const change = state.change!;
+  const workers = inOrder(
+    state,
+    [...answers.keys()].map((incarnation) => state.workers.get(incarnation)!),
+  );
+  const withShards = workers.filter((w) => level.has(w.incarnation) || lagging.has(w.incarnation));
+  const joining = workers.filter((w) => !withShards.includes(w));
+  const members = memberList(state, withShards, joining, (w) => (level.has(w.incarnation) ? "level" : "lagging"));
+  const kind = state.stopping === null ? "train" : "stop";
+  const view: View = { id: change.id, predecessor: null, kind, members };
+  if (state.ledger !== null && base.step < state.ledger.step) {
+    turn.actions.push({ kind: "recordTruncate", tip: base });
+    for (const step of [...state.recent.keys()]) if (step > base.step) state.recent.delete(step);
+    state.ledger = base;
+  }
+  state.ledger ??= { step: 0, lineage: base.step === 0 ? base.lineage : (state.root ?? ""), stateHash: "" };
+  turn.actions.push({ kind: "recordView", view, base, reason: change.reason });
+  for (const member of members) {
+    send(turn, member.incarnation, { kind: "install", view, base });
+    const worker = state.workers.get(member.incarnation)!;
+    worker.idle = null;
+    worker.free = false;
+  }
+  for (const worker of workers) {
+    if (!members.some((m) => m.incarnation === worker.incarnation)) worker.free = true;
+  }
+  say(turn, { type: "heal", id: viewName(view.id), reason: change.reason, agreementMillis: now - change.since });
+  announce(turn, view, false, change.reason, base.step);
+  state.change = null;
+  state.planned = null;
+  state.saidWaiting = "";
+  adopt(turn, view, base);
+}
+
+/** The view that the workers run from now on. */
+export function adopt(turn: Turn, view: View, base: Tip | null): void {
+  const { state, now } = turn;
+  state.installed = view;
+  state.installedBase = base;
+  state.installedAt = now;
+  state.progressAt = now;
+  if (state.phase === "forming") {
+    state.phase = "running";
+    say(turn, { type: "phase", phase: "running", detail: `view ${viewName(view.id)}, ${view.members.length} members` });
+  }
+}
+
+export function announce(turn: Turn, view: View, planned: boolean, reason: string, step: number | null): void {
+  const shards: Record<string, string> = {};
+  for (const member of view.members) {
+    const name = turn.state.workers.get(member.incarnation)?.name ?? member.incarnation;
+    shards[name] = member.entry === "joining" ? "joining" : `${member.shards.from}-${member.shards.to}`;
+  }
+  say(turn, { type: "view", id: viewName(view.id), planned, reason, step, members: view.members.length, shards });
+}
+
+/** Members keep their order from view to view, workers of one host stand together, new ones come last. */
+export function inOrder(state: MachineState, workers: readonly WorkerEntry[]): WorkerEntry[] {
+  const rank = new Map((state.installed?.members ?? []).map((m, i) => [m.incarnation, i]));
+  const hosts = [...new Set(workers.map((w) => w.host))];
+  return [...workers].sort(
+    (a, b) =>
+      hosts.indexOf(a.host) - hosts.indexOf(b.host) ||
+      (rank.get(a.incarnation) ?? Number.MAX_SAFE_INTEGER) - (rank.get(b.incarnation) ?? Number.MAX_SAFE_INTEGER) ||
+      a.joinedAt - b.joinedAt ||
+      (a.incarnation < b.incarnation ? -1 : 1),
+  );
+}
+
+/** Members with shards first, then joiners as far as there are shards for them later; the rest stays standby. */
+export function memberList(
+  state: MachineState,
+  withShards: readonly WorkerEntry[],
+  joining: readonly WorkerEntry[],
+  entryOf: (worker: WorkerEntry) => Member["entry"],
+): Member[] {
+  const V = state.settings.shards;
+  const computing = withShards.slice(0, V);
+  const ranges = assignShards(
+    V,
+    computing.map((w) => ({ host: w.host, weight: 1 })),
+  );
+  const members: Member[] = computing.map((w, i) => ({
+    incarnation: w.incarnation,
+    address: w.address,
+    shards: ranges[i]!,
+    entry: entryOf(w),
+  }));
+  for (const w of joining.slice(0, V - computing.length)) {
+    members.push({ incarnation: w.incarnation, address: w.address, shards: { from: V, to: V }, entry: "joining" });
+  }
+  return members;
+}
+
+/** A worker redialled: whatever it may have missed is said again. */
+export function repeatTo(turn: Turn, worker: WorkerEntry): void {
+  const { state } = turn;
+  if (state.change !== null) {
+    if (state.change.restoring?.waiting.has(worker.incarnation)) {
+      send(turn, worker.incarnation, { kind: "restore", tip: state.change.restoring.tip });
+    } else if (!state.change.answers.has(worker.incarnation)) {
+      includeInChange(turn, worker);
+    }
+    return;
+  }
+  const { installed, installedBase, planned } = state;
+  const isMember = (view: View | null) => view?.members.some((m) => m.incarnation === worker.incarnation) ?? false;
+  if (installed !== null && isMember(installed) && !sameView(worker.standing?.view ?? null, installed.id)) {
+    if (installedBase !== null && installed.predecessor === null) {
+      send(turn, worker.incarnation, { kind: "install", view: installed, base: installedBase });
+    }
+  }
+  if (planned !== null && (isMember(planned.view) || isMember(planned.predecessor))) {
+    send(turn, worker.incarnation, { kind: "plan", view: planned.view });
+  }
+}

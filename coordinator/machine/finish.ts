@@ -1,0 +1,204 @@
+import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import { type Incarnation, sameView, type Tip } from "../../shared/protocol/view.ts";
+import { releaseLeaver } from "./plan.ts";
+import { type MachineState, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
+
+/** Ledger, checkpoints, evaluation and the end of a run. */
+
+const RECENT = 4096;
+
+/** Takes final steps in order; repeats are dropped, and what does not follow waits until it is sent again. */
+export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
+  const { state } = turn;
+  const accepted: LedgerEntry[] = [];
+  for (const entry of entries) {
+    const at = state.ledger?.step ?? 0;
+    if (entry.step !== at) continue;
+    accepted.push(entry);
+    state.ledger = { step: entry.step + 1, lineage: entry.lineage, stateHash: entry.stateHash };
+    state.recent.set(entry.step + 1, state.ledger);
+    state.recent.delete(entry.step + 1 - RECENT);
+  }
+  if (accepted.length === 0) return;
+  turn.actions.push({ kind: "recordFinal", entries: accepted });
+  state.progressAt = turn.now;
+}
+
+// ---- checkpoints
+
+/** Asks for a snapshot when one is due, and stores it once its step is final and its hash is the recorded one. */
+export function checkpointIfDue(turn: Turn): void {
+  const { state, now } = turn;
+  const { installed, snapshot } = state;
+  if (installed === null || state.change !== null) return;
+  if (snapshot !== null) {
+    const worker = state.workers.get(snapshot.from);
+    if (worker === undefined || worker.evicted) state.snapshot = null;
+    else if (snapshot.tip !== null && !snapshot.storing) storeIfFinal(turn);
+    else if (!snapshot.storing && now - snapshot.since > state.settings.timing.maxWait) state.snapshot = null;
+    return;
+  }
+  const step = state.ledger?.step ?? 0;
+  const last = state.checkpoint?.step ?? 0;
+  const leaving = lastLeavers(state);
+  if (step - last < state.settings.checkpointEverySteps && leaving.length === 0) return;
+  requestSnapshot(turn);
+}
+
+function requestSnapshot(turn: Turn): void {
+  const { state, now } = turn;
+  const member = state.installed?.members.find(
+    (m) => m.entry !== "joining" && state.workers.get(m.incarnation)?.connected === true,
+  );
+  if (member === undefined) return;
+  state.snapshot = { from: member.incarnation, tip: null, bytes: 0, storing: false, since: now };
+  send(turn, member.incarnation, { kind: "snapshot" });
+  say(turn, { type: "checkpoint", step: state.ledger?.step ?? 0, state: "requested", detail: "" });
+}
+
+export function onSnapshot(turn: Turn, from: Incarnation, tip: Tip, bytes: number): void {
+  const { snapshot } = turn.state;
+  if (snapshot === null || snapshot.from !== from || snapshot.tip !== null) return;
+  snapshot.tip = tip;
+  snapshot.bytes = bytes;
+}
+
+function storeIfFinal(turn: Turn): void {
+  const { state } = turn;
+  const snapshot = state.snapshot!;
+  const tip = snapshot.tip!;
+  if ((state.ledger?.step ?? 0) < tip.step) return;
+  const known = state.recent.get(tip.step);
+  if (known === undefined || known.lineage !== tip.lineage || known.stateHash !== tip.stateHash) {
+    say(turn, {
+      type: "checkpoint",
+      step: tip.step,
+      state: "failed",
+      detail: "the snapshot is not the recorded state",
+    });
+    send(turn, snapshot.from, { kind: "discard", step: tip.step });
+    state.snapshot = null;
+    return;
+  }
+  snapshot.storing = true;
+  turn.actions.push({ kind: "storeCheckpoint", from: snapshot.from, tip, bytes: snapshot.bytes });
+}
+
+export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void {
+  const { state } = turn;
+  if (state.snapshot !== null) send(turn, state.snapshot.from, { kind: "discard", step: tip.step });
+  state.snapshot = null;
+  if (failure === null) state.checkpoint = tip;
+  say(turn, {
+    type: "checkpoint",
+    step: tip.step,
+    state: failure === null ? "stored" : "failed",
+    detail: failure ?? "",
+  });
+  if (failure !== null && state.phase === "finishing") {
+    finish(turn, {
+      kind: "failed",
+      code: "LS_CHECKPOINT_FAILED",
+      message: `The last checkpoint could not be stored: ${failure}.`,
+    });
+    return;
+  }
+  if (failure === null) {
+    for (const worker of lastLeavers(state)) {
+      if ((state.ledger?.step ?? 0) - tip.step <= 1) releaseLeaver(turn, worker);
+    }
+  }
+}
+
+/** Members that want to leave while nobody would stay: they wait for a checkpoint. */
+function lastLeavers(state: MachineState): WorkerEntry[] {
+  const workers = (state.installed?.members ?? []).map((m) => state.workers.get(m.incarnation)!);
+  return workers.length > 0 && workers.every((w) => w.leaving !== null) ? workers : [];
+}
+
+// ---- the end
+
+/** When all members rest with equal states: last ledger entry, last checkpoint, evaluation, release. */
+export function finishIfDue(turn: Turn): void {
+  const { state } = turn;
+  const { installed } = state;
+  if (installed === null || state.change !== null || state.phase === "finished") return;
+  if (state.phase === "evaluating") return evaluate(turn);
+  const members = installed.members.map((m) => state.workers.get(m.incarnation)!);
+  const resting = members.map((w) => w.idle).filter((s) => s !== null && sameView(s.view, installed.id));
+  if (resting.length !== members.length || resting.length === 0) return;
+  const tip = resting[0]!.tip;
+  if (state.phase === "running") {
+    for (const standing of resting) {
+      const entries = standing!.entries.map((e) => (e.step + 1 === tip.step ? { ...e, stateHash: tip.stateHash } : e));
+      ingest(turn, entries);
+    }
+    state.phase = "finishing";
+    say(turn, { type: "phase", phase: "finishing", detail: `all members rest at step ${tip.step}` });
+  }
+  state.recent.set(tip.step, tip);
+  state.ledger = tip;
+  if (state.checkpoint?.step !== tip.step) {
+    if (state.snapshot === null) requestSnapshot(turn);
+    else if (state.snapshot.tip !== null && !state.snapshot.storing) storeIfFinal(turn);
+    return;
+  }
+  if (tip.step < state.settings.totalSteps)
+    return finish(turn, { kind: "stopped", reason: state.stopping ?? "stopped" });
+  if (state.settings.evaluationBatches === 0) return finish(turn, { kind: "done" });
+  state.phase = "evaluating";
+  const queue = Array.from({ length: state.settings.evaluationBatches }, (_, batch) => batch);
+  state.evaluation = { queue, given: new Map(), done: new Set() };
+  say(turn, { type: "phase", phase: "evaluating", detail: `${queue.length} batches of test images` });
+  evaluate(turn);
+}
+
+/** True where the states of resting members differ, which only a change can mend. */
+export function restingDiffer(state: MachineState): boolean {
+  const { installed } = state;
+  if (installed === null || state.change !== null || (state.phase !== "running" && state.phase !== "finishing"))
+    return false;
+  const tips = installed.members.map((m) => state.workers.get(m.incarnation)?.idle).filter((s) => s != null);
+  if (tips.length !== installed.members.length) return false;
+  return tips.some((s) => s.tip.lineage !== tips[0]!.tip.lineage || s.tip.stateHash !== tips[0]!.tip.stateHash);
+}
+
+/** Keeps up to two batches at each worker; batches of lost workers go back into the queue. */
+function evaluate(turn: Turn): void {
+  const { state } = turn;
+  const evaluation = state.evaluation!;
+  for (const [batch, incarnation] of [...evaluation.given]) {
+    const worker = state.workers.get(incarnation);
+    if (worker === undefined || worker.evicted) {
+      evaluation.given.delete(batch);
+      evaluation.queue.unshift(batch);
+    }
+  }
+  const helpers = (state.installed?.members ?? [])
+    .map((m) => state.workers.get(m.incarnation)!)
+    .filter((w) => w.connected && !w.evicted);
+  for (const worker of helpers) {
+    const busy = [...evaluation.given.values()].filter((i) => i === worker.incarnation).length;
+    const batches = evaluation.queue.splice(0, Math.max(0, 2 - busy));
+    for (const batch of batches) evaluation.given.set(batch, worker.incarnation);
+    if (batches.length > 0) send(turn, worker.incarnation, { kind: "evaluate", batches });
+  }
+  if (evaluation.done.size === state.settings.evaluationBatches) finish(turn, { kind: "done" });
+}
+
+export function onEvaluated(turn: Turn, batch: number): void {
+  const { evaluation } = turn.state;
+  if (evaluation === null) return;
+  evaluation.given.delete(batch);
+  evaluation.done.add(batch);
+  turn.state.progressAt = turn.now;
+}
+
+export function finish(turn: Turn, outcome: Outcome): void {
+  const { state } = turn;
+  state.phase = "finished";
+  for (const worker of state.workers.values()) {
+    if (worker.connected && !worker.evicted) send(turn, worker.incarnation, { kind: "release", reason: outcome.kind });
+  }
+  turn.actions.push({ kind: "finish", outcome });
+}

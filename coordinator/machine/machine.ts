@@ -1,0 +1,332 @@
+import type { WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { Incarnation } from "../../shared/protocol/view.ts";
+import { includeInChange, membersOf, onAnswer, onRestored, repeatTo, startChange, tryInstall } from "./change.ts";
+import {
+  checkpointIfDue,
+  finish,
+  finishIfDue,
+  ingest,
+  onCheckpoint,
+  onEvaluated,
+  onSnapshot,
+  restingDiffer,
+} from "./finish.ts";
+import { adoptInherited, onSwitched, planIfDue, releaseLeaver, settlePlan } from "./plan.ts";
+import {
+  type MachineAction,
+  type MachineEvent,
+  type MachineState,
+  nextId,
+  say,
+  send,
+  type Turn,
+  type WorkerEntry,
+} from "./state.ts";
+import { mostAccused, stepBudget } from "./suspect.ts";
+
+/**
+ * The coordinator's membership decisions as a deterministic machine: one event at a time, `state` moves on in place, the
+ * actions are to be performed in order (records are durable before what follows them). No I/O and no clock of its own.
+ *
+ * @param now milliseconds on a monotonic clock
+ */
+export function step(state: MachineState, event: MachineEvent, now: number): MachineAction[] {
+  const turn: Turn = { state, now, actions: [] };
+  handle(turn, event);
+  if (state.phase !== "finished") decide(turn);
+  return turn.actions;
+}
+
+function handle(turn: Turn, event: MachineEvent): void {
+  const { state, now } = turn;
+  switch (event.kind) {
+    case "hello":
+      return onHello(turn, event.hello);
+    case "message": {
+      const worker = state.workers.get(event.from);
+      if (worker === undefined || worker.evicted) return;
+      worker.lastHeard = now;
+      return onMessage(turn, worker, event.message);
+    }
+    case "disconnected": {
+      const worker = state.workers.get(event.incarnation);
+      if (worker === undefined || !worker.connected) return;
+      worker.connected = false;
+      worker.disconnectedAt = now;
+      if (!worker.evicted && state.phase !== "finished") {
+        turn.actions.push({ kind: "probe", incarnation: worker.incarnation, address: worker.address });
+      }
+      return;
+    }
+    case "refused": {
+      const worker = state.workers.get(event.incarnation);
+      if (worker !== undefined && !worker.connected) evict(turn, worker, "its process is gone");
+      return;
+    }
+    case "tick":
+      return onTick(turn);
+    case "checkpointStored":
+      return onCheckpoint(turn, event.tip, null);
+    case "checkpointFailed":
+      return onCheckpoint(turn, event.tip, event.reason);
+    case "checkpointLost":
+      if (state.checkpoint?.step === event.tip.step) state.checkpoint = event.next;
+      if (state.change?.restoring?.tip.step === event.tip.step) startChange(turn, "a checkpoint is not usable");
+      return;
+    case "stop":
+      state.stopping ??= event.reason;
+      if (state.installed === null && state.change === null) {
+        finish(turn, { kind: "stopped", reason: event.reason });
+      }
+      return;
+    default:
+      return event satisfies never;
+  }
+}
+
+/** What the state calls for, after every event. */
+function decide(turn: Turn): void {
+  const { state } = turn;
+  if (state.change !== null) return tryInstall(turn);
+  if (state.installed === null) return formIfDue(turn);
+  if (restingDiffer(state)) return startChange(turn, "states differ at rest");
+  planIfDue(turn);
+  checkpointIfDue(turn);
+  finishIfDue(turn);
+}
+
+function formIfDue(turn: Turn): void {
+  const { state, now } = turn;
+  if (state.inherited.length > 0) {
+    if (adoptInherited(turn)) return;
+    if (now < state.graceUntil) return;
+  }
+  const ready = [...state.workers.values()].filter((w) => w.ready && w.connected && !w.evicted);
+  if (ready.length === 0) return waitForWorkers(turn, "no worker is ready yet");
+  state.firstReadyAt ??= now;
+  const patience = state.inherited.length > 0 ? 0 : state.settings.timing.firstStepBudget;
+  const all = ready.length >= state.settings.workers;
+  if (!all && (now - state.firstReadyAt < patience || ready.length < state.settings.minWorkers)) {
+    return waitForWorkers(turn, `${ready.length} of ${state.settings.workers} workers are ready`);
+  }
+  startChange(turn, state.inherited.length > 0 ? "take-over" : "start");
+}
+
+function waitForWorkers(turn: Turn, detail: string): void {
+  const { state, now } = turn;
+  if (state.saidWaiting !== detail) {
+    state.saidWaiting = detail;
+    say(turn, { type: "waiting", detail });
+  }
+  if (now - state.startedAt > state.settings.timing.maxWait) tooFew(turn, detail);
+}
+
+const tooFew = (turn: Turn, detail: string) =>
+  finish(turn, {
+    kind: "failed",
+    code: "LS_TOO_FEW_WORKERS",
+    message: `The run waited ${Math.round(turn.state.settings.timing.maxWait / 1000)} s for workers and gave up: ${detail}. Start workers and resume the run.`,
+  });
+
+// ---- workers
+
+function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): void {
+  const { state, now } = turn;
+  const known = state.workers.get(hello.incarnation);
+  const worker: WorkerEntry = {
+    incarnation: hello.incarnation,
+    name: hello.name,
+    host: hello.host,
+    address: hello.address,
+    httpAddress: hello.httpAddress,
+    pid: hello.pid,
+    joinedAt: known?.joinedAt ?? now,
+    connected: true,
+    disconnectedAt: 0,
+    lastHeard: now,
+    ready: hello.standing !== null,
+    free: false,
+    standing: hello.standing,
+    progress: known?.progress ?? null,
+    idle: null,
+    leaving: known?.leaving ?? null,
+    evicted: false,
+    evictions: known?.evictions ?? 0,
+    notBefore: known?.notBefore ?? 0,
+  };
+  state.workers.set(hello.incarnation, worker);
+  if (state.phase === "finished") return send(turn, worker.incarnation, { kind: "release", reason: "the run is over" });
+  if (known === undefined) {
+    say(turn, { type: "worker", change: "connected", worker: worker.incarnation, name: worker.name, why: "" });
+  }
+  if (!worker.ready) return;
+  if (state.change !== null || membersOf(state).has(worker.incarnation)) return repeatTo(turn, worker);
+  // It was in a view that went on without it: it promises first, so that its old view can never commit again.
+  send(turn, worker.incarnation, { kind: "prepare", id: nextId(turn) });
+}
+
+function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): void {
+  const { state } = turn;
+  switch (message.kind) {
+    case "hello":
+      return;
+    case "ready":
+      return onReady(turn, worker, message);
+    case "heartbeat":
+      worker.progress = message.progress;
+      if (message.progress.step > state.progressStep) {
+        state.progressStep = message.progress.step;
+        state.progressAt = turn.now;
+      }
+      return;
+    case "answer":
+      if (
+        state.change !== null &&
+        state.change.id.term === message.id.term &&
+        state.change.id.number === message.id.number
+      ) {
+        return onAnswer(turn, worker, message.standing);
+      }
+      worker.standing = message.standing;
+      if (!membersOf(state).has(worker.incarnation)) worker.free = true;
+      return;
+    case "refuse":
+      return onRefuse(turn, message.promised);
+    case "switched":
+      worker.standing = worker.standing === null ? null : { ...worker.standing, view: message.id };
+      return onSwitched(turn, worker.incarnation, message.id, message.step);
+    case "final":
+      return ingest(turn, message.entries);
+    case "mismatch":
+      if (state.change !== null || !isInstalled(state, message.view)) return;
+      say(turn, {
+        type: "mismatch",
+        step: message.step,
+        detail:
+          message.corruptFrom === null
+            ? message.states
+                .map((s) => `${nameOf(state, s.incarnation)} ${s.lineage.slice(0, 8)}/${s.stateHash}`)
+                .join(", ")
+            : `data of ${nameOf(state, message.corruptFrom)} failed its checksum`,
+      });
+      return startChange(turn, `mismatch at step ${message.step}`);
+    case "lost": {
+      const peer = state.workers.get(message.peer);
+      if (peer !== undefined && !peer.connected && message.refused)
+        evict(turn, peer, `${worker.name} was refused by it`);
+      return;
+    }
+    case "idle":
+      worker.idle = message.standing;
+      worker.standing = message.standing;
+      return;
+    case "restored":
+      return onRestored(turn, worker, message.standing);
+    case "snapshot":
+      return onSnapshot(turn, worker.incarnation, message.tip, message.bytes);
+    case "evaluated":
+      return onEvaluated(turn, message.batch);
+    case "leaving":
+      worker.leaving = message.reason;
+      if (!membersOf(state).has(worker.incarnation)) releaseLeaver(turn, worker);
+      return;
+    case "failed":
+      return evict(turn, worker, `${message.message} [${message.code}]`);
+    default:
+      return message satisfies never;
+  }
+}
+
+function onReady(turn: Turn, worker: WorkerEntry, message: Extract<WorkerMessage, { kind: "ready" }>): void {
+  const { state } = turn;
+  const same = state.fingerprint === null || state.fingerprint.join() === message.fingerprint.join();
+  if (!same || (state.root !== null && state.root !== message.root)) {
+    const text = same
+      ? `Its initial state is ${message.root.slice(0, 16)}, the run's ${state.root?.slice(0, 16)}.`
+      : `Its fingerprint is ${message.fingerprint.join(" ")}, the run's ${state.fingerprint?.join(" ")}.`;
+    send(turn, worker.incarnation, { kind: "rejected", code: "LS_FINGERPRINT", message: text });
+    worker.evicted = true;
+    return say(turn, { type: "worker", change: "refused", worker: worker.incarnation, name: worker.name, why: text });
+  }
+  if (state.fingerprint === null || state.root === null) {
+    state.fingerprint = message.fingerprint;
+    state.root = message.root;
+    turn.actions.push({ kind: "recordFirst", fingerprint: message.fingerprint, root: message.root });
+  }
+  worker.ready = true;
+  worker.free = true;
+  worker.standing = message.standing;
+  say(turn, { type: "worker", change: "ready", worker: worker.incarnation, name: worker.name, why: "" });
+  if (state.change !== null) includeInChange(turn, worker);
+}
+
+function onRefuse(turn: Turn, promised: { readonly term: number; readonly number: number }): void {
+  const { state } = turn;
+  if (promised.term > state.settings.term) {
+    return finish(turn, {
+      kind: "failed",
+      code: "LS_SUPERSEDED",
+      message: `A coordinator of term ${promised.term} rules this run; this one (term ${state.settings.term}) stops.`,
+    });
+  }
+  state.number = Math.max(state.number, promised.number);
+  if (state.change !== null) startChange(turn, state.change.reason);
+}
+
+export function evict(turn: Turn, worker: WorkerEntry, why: string): void {
+  const { state, now } = turn;
+  if (worker.evicted) return;
+  worker.evicted = true;
+  worker.evictions += 1;
+  worker.notBefore = now + Math.min(60_000, 500 * 2 ** (worker.evictions - 1));
+  turn.actions.push({ kind: "close", incarnation: worker.incarnation, reason: why });
+  const member = membersOf(state).has(worker.incarnation);
+  say(turn, { type: "worker", change: "lost", worker: worker.incarnation, name: worker.name, why });
+  if (!worker.ready || !member) return;
+  if (state.installed !== null && state.change === null) startChange(turn, `${worker.name} lost: ${why}`);
+}
+
+// ---- time
+
+function onTick(turn: Turn): void {
+  const { state, now } = turn;
+  const { timing } = state.settings;
+  const pause = now - state.lastTick;
+  state.lastTick = now;
+  const live = [...state.workers.values()].filter((w) => !w.evicted);
+  const silent = live.filter((w) => now - w.lastHeard > timing.heartbeatTimeout);
+  // A jump of our own clock, or silence of everybody, says more about us than about them.
+  if (pause > timing.heartbeatTimeout / 2) {
+    state.graceUntil = Math.max(state.graceUntil, now + timing.heartbeatTimeout);
+    for (const worker of live) worker.lastHeard = Math.max(worker.lastHeard, now - timing.heartbeatTimeout / 2);
+  } else if (now >= state.graceUntil) {
+    const limit = silent.length === live.length ? timing.grace : timing.heartbeatTimeout;
+    for (const worker of silent) {
+      if (now - worker.lastHeard > limit) evict(turn, worker, `silent for ${Math.round(now - worker.lastHeard)} ms`);
+    }
+  }
+  if (state.change?.waitingSince != null && now - state.change.waitingSince > timing.maxWait) {
+    return tooFew(turn, state.saidWaiting);
+  }
+  settlePlan(turn);
+  checkProgress(turn);
+}
+
+function checkProgress(turn: Turn): void {
+  const { state, now } = turn;
+  const { installed } = state;
+  if (installed === null || state.change !== null || state.phase !== "running" || now < state.graceUntil) return;
+  const members = installed.members.map((m) => state.workers.get(m.incarnation)!);
+  if (members.every((w) => w.idle !== null)) return;
+  const progress = new Map(members.filter((w) => w.progress !== null).map((w) => [w.incarnation, w.progress!]));
+  const budget = stepBudget(installed, progress, state.settings.timing);
+  if (now - state.progressAt <= budget) return;
+  const accused = mostAccused(installed, progress);
+  const worker = accused === null ? undefined : state.workers.get(accused);
+  if (worker === undefined) return;
+  evict(turn, worker, `no step for ${Math.round((now - state.progressAt) / 1000)} s and the others wait for it`);
+}
+
+const isInstalled = (state: MachineState, id: { readonly term: number; readonly number: number }) =>
+  state.installed?.id.term === id.term && state.installed.id.number === id.number;
+const nameOf = (state: MachineState, incarnation: Incarnation) => state.workers.get(incarnation)?.name ?? incarnation;

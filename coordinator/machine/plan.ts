@@ -1,0 +1,127 @@
+import { type Incarnation, sameView, type View, viewName } from "../../shared/protocol/view.ts";
+import { adopt, announce, inOrder, memberList } from "./change.ts";
+import { nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
+
+/**
+ * Planned change: joiners, leavers, proven joiners that get shards, and the stop, announced inside the present view. It
+ * takes effect after the first step whose trailers all carry its id.
+ */
+export function planIfDue(turn: Turn): void {
+  const { state, now } = turn;
+  const { installed, planned, change } = state;
+  if (installed === null || change !== null || planned !== null || state.phase !== "running") return;
+  if (installed.kind === "stop" || now < state.graceUntil) return;
+  const tipStep = Math.max(state.ledger?.step ?? 0, state.progressStep);
+  if (tipStep >= state.settings.totalSteps) return;
+
+  const entries = installed.members.map((member) => ({ member, worker: state.workers.get(member.incarnation)! }));
+  const level = entries.filter(({ member, worker }) => member.entry !== "joining" || worker.progress?.level === true);
+  const late = entries.filter(
+    ({ member, worker }) =>
+      member.entry === "joining" &&
+      worker.progress?.level !== true &&
+      now - state.installedAt > state.settings.timing.levelTimeout,
+  );
+  const staying = level.filter(({ worker }) => worker.leaving === null).map(({ worker }) => worker);
+  const pulling = entries
+    .filter((e) => !level.includes(e) && !late.includes(e) && e.worker.leaving === null)
+    .map(({ worker }) => worker);
+  const members = new Set(installed.members.map((m) => m.incarnation));
+  const room = state.settings.shards - staying.length - pulling.length;
+  const fresh = [...state.workers.values()]
+    .filter((w) => w.ready && w.free && w.connected && !w.evicted && w.leaving === null && !members.has(w.incarnation))
+    .filter((w) => now >= w.notBefore)
+    .slice(0, Math.max(0, room));
+
+  const reasons: string[] = [];
+  const leaving = entries.filter(({ worker }) => worker.leaving !== null).map(({ worker }) => worker);
+  if (state.stopping !== null) reasons.push(`stop: ${state.stopping}`);
+  if (leaving.length > 0) reasons.push(`leave: ${names(leaving)}`);
+  if (late.length > 0) reasons.push(`not level in time: ${names(late.map((e) => e.worker))}`);
+  if (fresh.length > 0) reasons.push(`join: ${names(fresh)}`);
+  const proven = level.filter(({ member }) => member.entry === "joining").map(({ worker }) => worker);
+  if (proven.length > 0) reasons.push(`level: ${names(proven)}`);
+  if (reasons.length === 0) return;
+  for (const { worker } of late) worker.notBefore = now + state.settings.timing.grace;
+
+  if (staying.length === 0 && state.stopping === null) return; // The last ones leave by way of a checkpoint.
+  const kind = state.stopping === null ? "train" : "stop";
+  const list =
+    kind === "stop"
+      ? [...installed.members]
+      : memberList(state, inOrder(state, staying), [...pulling, ...fresh], () => "level");
+  const view: View = { id: nextId(turn), predecessor: installed.id, kind, members: list };
+  const reason = reasons.join("; ");
+  turn.actions.push({ kind: "recordView", view, base: null, reason });
+  for (const worker of fresh) worker.free = false;
+  for (const incarnation of new Set([...members, ...list.map((m) => m.incarnation)])) {
+    send(turn, incarnation, { kind: "plan", view });
+  }
+  state.planned = { view, reason, predecessor: installed, switched: new Set(), step: null };
+}
+
+const names = (workers: readonly WorkerEntry[]) => workers.map((w) => w.name).join(", ");
+
+/** A member runs the planned view from `step` on. */
+export function onSwitched(turn: Turn, from: Incarnation, id: View["id"], step: number): void {
+  const { state } = turn;
+  const { planned } = state;
+  if (planned === null || !sameView(planned.view.id, id)) return;
+  planned.switched.add(from);
+  if (planned.step === null) {
+    planned.step = step;
+    adopt(turn, planned.view, null);
+    announce(turn, planned.view, true, planned.reason, step);
+  }
+  settlePlan(turn);
+}
+
+/** Once everybody has switched the old view is history, and those that left it may go. */
+export function settlePlan(turn: Turn): void {
+  const { state } = turn;
+  const { planned } = state;
+  if (planned === null || planned.step === null) return;
+  const carried = planned.view.members.filter((member) =>
+    planned.predecessor.members.some((m) => m.incarnation === member.incarnation),
+  );
+  if (!carried.every((member) => planned.switched.has(member.incarnation))) return;
+  state.planned = null;
+  for (const member of planned.predecessor.members) {
+    if (planned.view.members.some((m) => m.incarnation === member.incarnation)) continue;
+    const worker = state.workers.get(member.incarnation);
+    if (worker === undefined || worker.evicted) continue;
+    if (worker.leaving !== null) releaseLeaver(turn, worker);
+    else worker.free = true;
+  }
+}
+
+export function releaseLeaver(turn: Turn, worker: WorkerEntry): void {
+  send(turn, worker.incarnation, { kind: "release", reason: worker.leaving ?? "left" });
+  worker.evicted = true;
+  say(turn, {
+    type: "worker",
+    change: "left",
+    worker: worker.incarnation,
+    name: worker.name,
+    why: worker.leaving ?? "",
+  });
+}
+
+/** After a take-over: a recorded view whose members all came back and still run it goes on as it is. */
+export function adoptInherited(turn: Turn): boolean {
+  const { state } = turn;
+  for (const view of [...state.inherited].reverse()) {
+    const members = view.members.map((m) => state.workers.get(m.incarnation));
+    const whole = members.every((w) => w?.ready && w.connected && sameView(w.standing?.view ?? null, view.id));
+    if (!whole) continue;
+    say(turn, {
+      type: "phase",
+      phase: "running",
+      detail: `view ${viewName(view.id)} goes on under term ${state.settings.term}`,
+    });
+    state.phase = "running";
+    adopt(turn, view, null);
+    return true;
+  }
+  return false;
+}

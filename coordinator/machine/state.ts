@@ -1,0 +1,232 @@
+import type { Timing } from "../../shared/config/schema.ts";
+import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
+
+/** What the coordinator's decisions depend on, fixed for one reign. */
+export interface Settings {
+  readonly term: number;
+  /** V. */
+  readonly shards: number;
+  /** Steps of the whole run. */
+  readonly totalSteps: number;
+  /** How many workers the first view waits for. */
+  readonly workers: number;
+  readonly minWorkers: number;
+  readonly timing: Timing;
+  readonly checkpointEverySteps: number;
+  /** Number of fixed evaluation batches; 0 without evaluation. */
+  readonly evaluationBatches: number;
+}
+
+/** What older terms left in the records. */
+export interface History {
+  /** The newest views, oldest first, as recorded before they were installed or announced. */
+  readonly views: readonly View[];
+  /** End of the recorded line: final steps, contiguous from 0. */
+  readonly ledgerTip: Tip | null;
+  /** The newest usable checkpoint. */
+  readonly checkpoint: Tip | null;
+  readonly fingerprint: readonly string[] | null;
+  readonly root: string | null;
+}
+
+export type MachineEvent =
+  | { readonly kind: "hello"; readonly hello: Extract<WorkerMessage, { kind: "hello" }> }
+  | { readonly kind: "message"; readonly from: Incarnation; readonly message: WorkerMessage }
+  | { readonly kind: "disconnected"; readonly incarnation: Incarnation }
+  /** A probe of the worker's address was refused: no process listens there. */
+  | { readonly kind: "refused"; readonly incarnation: Incarnation }
+  | { readonly kind: "tick" }
+  | { readonly kind: "checkpointStored"; readonly tip: Tip }
+  | { readonly kind: "checkpointFailed"; readonly tip: Tip; readonly reason: string }
+  /** A checkpoint failed verification and will not be used; `next` is the one before it. */
+  | { readonly kind: "checkpointLost"; readonly tip: Tip; readonly next: Tip | null }
+  | { readonly kind: "stop"; readonly reason: string };
+
+export type MachineAction =
+  | { readonly kind: "send"; readonly to: Incarnation; readonly message: CoordinatorMessage }
+  | { readonly kind: "close"; readonly incarnation: Incarnation; readonly reason: string }
+  /** Made durable before any later action of the list is performed. */
+  | { readonly kind: "recordView"; readonly view: View; readonly base: Tip | null; readonly reason: string }
+  | { readonly kind: "recordFinal"; readonly entries: readonly LedgerEntry[] }
+  | { readonly kind: "recordFirst"; readonly fingerprint: readonly string[]; readonly root: string }
+  /** Final steps from this one on do not count any more: the run falls back to this tip. */
+  | { readonly kind: "recordTruncate"; readonly tip: Tip }
+  | { readonly kind: "storeCheckpoint"; readonly from: Incarnation; readonly tip: Tip; readonly bytes: number }
+  | { readonly kind: "probe"; readonly incarnation: Incarnation; readonly address: string }
+  /** One line for people, events.ndjson and the broadcast. */
+  | { readonly kind: "event"; readonly event: RunEvent }
+  | { readonly kind: "finish"; readonly outcome: Outcome };
+
+export type Outcome =
+  | { readonly kind: "done" }
+  | { readonly kind: "stopped"; readonly reason: string }
+  | { readonly kind: "failed"; readonly code: `LS_${string}`; readonly message: string };
+
+export type RunEvent =
+  | {
+      readonly type: "worker";
+      readonly change: "connected" | "ready" | "refused" | "lost" | "left";
+      readonly worker: Incarnation;
+      readonly name: string;
+      readonly why: string;
+    }
+  | {
+      readonly type: "view";
+      readonly id: string;
+      readonly planned: boolean;
+      readonly reason: string;
+      readonly step: number | null;
+      readonly members: number;
+      readonly shards: Readonly<Record<string, string>>;
+    }
+  | { readonly type: "heal"; readonly id: string; readonly reason: string; readonly agreementMillis: number }
+  | { readonly type: "mismatch"; readonly step: number; readonly detail: string }
+  | {
+      readonly type: "checkpoint";
+      readonly step: number;
+      readonly state: "requested" | "stored" | "failed";
+      readonly detail: string;
+    }
+  | { readonly type: "fallback"; readonly fromStep: number; readonly toStep: number; readonly reason: string }
+  | { readonly type: "waiting"; readonly detail: string }
+  | { readonly type: "phase"; readonly phase: Phase; readonly detail: string };
+
+export type Phase = "forming" | "running" | "finishing" | "evaluating" | "finished";
+
+export interface WorkerEntry {
+  readonly incarnation: Incarnation;
+  readonly name: string;
+  readonly host: string;
+  readonly address: string;
+  readonly httpAddress: string;
+  readonly pid: number;
+  readonly joinedAt: number;
+  connected: boolean;
+  disconnectedAt: number;
+  lastHeard: number;
+  /** Loaded everything and admitted by its fingerprint. */
+  ready: boolean;
+  /** Its last promise is answered and it is in no view, so a plan may name it. */
+  free: boolean;
+  standing: Standing | null;
+  progress: Progress | null;
+  /** Standing sent with `idle`. */
+  idle: Standing | null;
+  leaving: string | null;
+  evicted: boolean;
+  evictions: number;
+  /** Not admitted to a view before this time. */
+  notBefore: number;
+}
+
+/** An unplanned change under way. */
+export interface Change {
+  readonly id: ViewId;
+  readonly reason: string;
+  readonly since: number;
+  /** Members whose answer, or whose loss, is still to come. */
+  readonly waiting: Set<Incarnation>;
+  readonly answers: Map<Incarnation, Standing>;
+  /** Workers that are loading a checkpoint; null while none is needed. */
+  restoring: { readonly tip: Tip; readonly waiting: Set<Incarnation> } | null;
+  waitingSince: number | null;
+}
+
+export interface Planned {
+  readonly view: View;
+  readonly reason: string;
+  readonly predecessor: View;
+  readonly switched: Set<Incarnation>;
+  step: number | null;
+}
+
+export interface MachineState {
+  readonly settings: Settings;
+  number: number;
+  /** Views of older terms that may still run. */
+  readonly inherited: readonly View[];
+  installed: View | null;
+  installedBase: Tip | null;
+  installedAt: number;
+  planned: Planned | null;
+  change: Change | null;
+  readonly workers: Map<Incarnation, WorkerEntry>;
+  ledger: Tip | null;
+  /** State hashes of the newest final steps, by step count. */
+  readonly recent: Map<number, Tip>;
+  checkpoint: Tip | null;
+  /** Asked of this worker; `tip` once it holds the snapshot; storing while it is pulled. */
+  snapshot: {
+    readonly from: Incarnation;
+    tip: Tip | null;
+    bytes: number;
+    storing: boolean;
+    readonly since: number;
+  } | null;
+  fingerprint: readonly string[] | null;
+  root: string | null;
+  stopping: string | null;
+  phase: Phase;
+  /** Evaluation batches not yet given out, and those given out by batch. */
+  evaluation: { readonly queue: number[]; readonly given: Map<number, Incarnation>; readonly done: Set<number> } | null;
+  startedAt: number;
+  firstReadyAt: number | null;
+  graceUntil: number;
+  lastTick: number;
+  /** Last time a step of the run moved. */
+  progressAt: number;
+  progressStep: number;
+  saidWaiting: string;
+}
+
+export function createMachine(settings: Settings, history: History, now: number): MachineState {
+  const takeOver = history.views.length > 0;
+  return {
+    settings,
+    number: 0,
+    inherited: history.views,
+    installed: null,
+    installedBase: null,
+    installedAt: now,
+    planned: null,
+    change: null,
+    workers: new Map(),
+    ledger: history.ledgerTip,
+    recent: new Map(history.ledgerTip === null ? [] : [[history.ledgerTip.step, history.ledgerTip]]),
+    checkpoint: history.checkpoint,
+    snapshot: null,
+    fingerprint: history.fingerprint,
+    root: history.root,
+    stopping: null,
+    phase: "forming",
+    evaluation: null,
+    startedAt: now,
+    firstReadyAt: null,
+    graceUntil: takeOver ? now + 2 * settings.timing.heartbeatTimeout : now,
+    lastTick: now,
+    progressAt: now,
+    progressStep: -1,
+    saidWaiting: "",
+  };
+}
+
+/** One run of the machine: the state that moves, the time, and what is to be done, in order. */
+export interface Turn {
+  readonly state: MachineState;
+  /** Milliseconds on the coordinator's monotonic clock. */
+  readonly now: number;
+  readonly actions: MachineAction[];
+}
+
+export const say = (turn: Turn, event: RunEvent): void => {
+  turn.actions.push({ kind: "event", event });
+};
+export const send = (turn: Turn, to: Incarnation, message: CoordinatorMessage): void => {
+  turn.actions.push({ kind: "send", to, message });
+};
+export const nextId = (turn: Turn): ViewId => {
+  turn.state.number += 1;
+  return { term: turn.state.settings.term, number: turn.state.number };
+};
