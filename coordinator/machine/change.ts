@@ -82,13 +82,15 @@ export function tryInstall(turn: Turn): void {
   const answers = new Map(
     [...change.answers].filter(([incarnation]) => {
       const worker = state.workers.get(incarnation);
-      return worker !== undefined && worker.connected && !worker.evicted && worker.leaving === null;
+      return worker !== undefined && worker.connected && !worker.evicted;
     }),
   );
   const enough = Math.max(1, state.settings.minWorkers);
   // Live states may still come back after a take-over: a checkpoint is only used when that time is over.
   if (answers.size < enough) return wait(turn, `${answers.size} of at least ${enough} workers are there`);
-  const choice = chooseBase(answers, state.recent, state.checkpoint);
+  // The initial state can always be made again: it is the checkpoint of a run that has none.
+  const initial = state.root === null ? null : { step: 0, lineage: state.root, stateHash: "" };
+  const choice = chooseBase(answers, state.recent, state.checkpoint ?? initial);
   if (choice.kind === "none") return wait(turn, choice.reason);
   if (choice.kind === "restore") {
     if (now < state.graceUntil) return;
@@ -131,14 +133,18 @@ function install(
   );
   const withShards = workers.filter((w) => level.has(w.incarnation) || lagging.has(w.incarnation));
   const joining = workers.filter((w) => !withShards.includes(w));
-  const members = memberList(state, withShards, joining, (w) => (level.has(w.incarnation) ? "level" : "lagging"));
+  // Nobody gets level where no step follows: those that are not stay out and are released at the end.
+  const resting = state.stopping !== null || base.step >= state.settings.totalSteps;
+  const members = resting
+    ? memberList(
+        state,
+        workers.filter((w) => level.has(w.incarnation)),
+        [],
+        () => "level",
+      )
+    : memberList(state, withShards, joining, (w) => (level.has(w.incarnation) ? "level" : "lagging"));
   const kind = state.stopping === null ? "train" : "stop";
   const view: View = { id: change.id, predecessor: null, kind, members };
-  if (state.ledger !== null && base.step < state.ledger.step) {
-    turn.actions.push({ kind: "recordTruncate", tip: base });
-    for (const step of [...state.recent.keys()]) if (step > base.step) state.recent.delete(step);
-    state.ledger = base;
-  }
   state.ledger ??= { step: 0, lineage: base.step === 0 ? base.lineage : (state.root ?? ""), stateHash: "" };
   turn.actions.push({ kind: "recordView", view, base, reason: change.reason });
   for (const member of members) {
@@ -155,6 +161,7 @@ function install(
   state.change = null;
   state.planned = null;
   state.saidWaiting = "";
+  state.progressStep = base.step;
   adopt(turn, view, base);
 }
 
@@ -165,6 +172,7 @@ export function adopt(turn: Turn, view: View, base: Tip | null): void {
   state.installedBase = base;
   state.installedAt = now;
   state.progressAt = now;
+  if (state.phase === "finishing") state.phase = "running";
   if (state.phase === "forming") {
     state.phase = "running";
     say(turn, { type: "phase", phase: "running", detail: `view ${viewName(view.id)}, ${view.members.length} members` });
@@ -221,6 +229,8 @@ export function memberList(
 /** A worker redialled: whatever it may have missed is said again. */
 export function repeatTo(turn: Turn, worker: WorkerEntry): void {
   const { state } = turn;
+  // A request for a snapshot may have been lost with the stream: it is made again.
+  if (state.snapshot?.from === worker.incarnation && !state.snapshot.storing) state.snapshot = null;
   if (state.change !== null) {
     if (state.change.restoring?.waiting.has(worker.incarnation)) {
       send(turn, worker.incarnation, { kind: "restore", tip: state.change.restoring.tip });

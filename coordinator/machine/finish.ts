@@ -1,19 +1,29 @@
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip } from "../../shared/protocol/view.ts";
+import { startChange } from "./change.ts";
 import { releaseLeaver } from "./plan.ts";
 import { type MachineState, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
 /** Ledger, checkpoints, evaluation and the end of a run. */
 
 const RECENT = 4096;
+const MAX_CHECKPOINT_FAILURES = 10;
 
-/** Takes final steps in order; repeats are dropped, and what does not follow waits until it is sent again. */
+/**
+ * Takes final steps in order. Steps done again after a fall-back are repeats and are dropped: the line is the same. Only
+ * if one contradicts what was recorded, the recorded line is given up from there on, since its state did not survive.
+ */
 export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
   const { state } = turn;
   const accepted: LedgerEntry[] = [];
   for (const entry of entries) {
     const at = state.ledger?.step ?? 0;
-    if (entry.step !== at) continue;
+    const known = state.recent.get(entry.step + 1);
+    if (entry.step < at && known !== undefined && known.lineage !== entry.lineage) {
+      const parent = state.recent.get(entry.step) ?? { step: entry.step, lineage: "", stateHash: "" };
+      turn.actions.push({ kind: "recordTruncate", tip: parent });
+      for (const step of [...state.recent.keys()]) if (step > entry.step) state.recent.delete(step);
+    } else if (entry.step !== at) continue;
     accepted.push(entry);
     state.ledger = { step: entry.step + 1, lineage: entry.lineage, stateHash: entry.stateHash };
     state.recent.set(entry.step + 1, state.ledger);
@@ -86,8 +96,10 @@ function storeIfFinal(turn: Turn): void {
 
 export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void {
   const { state } = turn;
+  const requestedAt = state.snapshot?.since ?? 0;
   if (state.snapshot !== null) send(turn, state.snapshot.from, { kind: "discard", step: tip.step });
   state.snapshot = null;
+  state.checkpointFailures = failure === null ? 0 : state.checkpointFailures + 1;
   if (failure === null) state.checkpoint = tip;
   say(turn, {
     type: "checkpoint",
@@ -95,7 +107,7 @@ export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void
     state: failure === null ? "stored" : "failed",
     detail: failure ?? "",
   });
-  if (failure !== null && state.phase === "finishing") {
+  if (failure !== null && state.phase === "finishing" && state.checkpointFailures >= MAX_CHECKPOINT_FAILURES) {
     finish(turn, {
       kind: "failed",
       code: "LS_CHECKPOINT_FAILED",
@@ -103,11 +115,11 @@ export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void
     });
     return;
   }
-  if (failure === null) {
-    for (const worker of lastLeavers(state)) {
-      if ((state.ledger?.step ?? 0) - tip.step <= 1) releaseLeaver(turn, worker);
-    }
-  }
+  // A run that rests ends by itself; a snapshot from before they asked to leave would lose what came after.
+  const leavers = failure === null && state.phase === "running" ? lastLeavers(state) : [];
+  if (leavers.length === 0 || leavers.some((worker) => worker.leavingAt > requestedAt)) return;
+  for (const worker of leavers) releaseLeaver(turn, worker);
+  startChange(turn, "the last worker left");
 }
 
 /** Members that want to leave while nobody would stay: they wait for a checkpoint. */
@@ -124,20 +136,20 @@ export function finishIfDue(turn: Turn): void {
   const { installed } = state;
   if (installed === null || state.change !== null || state.phase === "finished") return;
   if (state.phase === "evaluating") return evaluate(turn);
-  const members = installed.members.map((m) => state.workers.get(m.incarnation)!);
+  const members = restingMembers(state);
   const resting = members.map((w) => w.idle).filter((s) => s !== null && sameView(s.view, installed.id));
   if (resting.length !== members.length || resting.length === 0) return;
   const tip = resting[0]!.tip;
+  for (const standing of resting) {
+    const entries = standing!.entries.map((e) => (e.step + 1 === tip.step ? { ...e, stateHash: tip.stateHash } : e));
+    ingest(turn, entries);
+  }
   if (state.phase === "running") {
-    for (const standing of resting) {
-      const entries = standing!.entries.map((e) => (e.step + 1 === tip.step ? { ...e, stateHash: tip.stateHash } : e));
-      ingest(turn, entries);
-    }
     state.phase = "finishing";
     say(turn, { type: "phase", phase: "finishing", detail: `all members rest at step ${tip.step}` });
   }
+  if (state.ledger?.step !== tip.step) return;
   state.recent.set(tip.step, tip);
-  state.ledger = tip;
   if (state.checkpoint?.step !== tip.step) {
     if (state.snapshot === null) requestSnapshot(turn);
     else if (state.snapshot.tip !== null && !state.snapshot.storing) storeIfFinal(turn);
@@ -153,14 +165,25 @@ export function finishIfDue(turn: Turn): void {
   evaluate(turn);
 }
 
+/** Members that can come to rest: a joiner that was not level when the steps ended never will. */
+function restingMembers(state: MachineState): WorkerEntry[] {
+  return (state.installed?.members ?? [])
+    .map((m) => ({ entry: m.entry, worker: state.workers.get(m.incarnation)! }))
+    .filter(({ entry, worker }) => entry !== "joining" || worker.idle !== null)
+    .map(({ worker }) => worker);
+}
+
 /** True where the states of resting members differ, which only a change can mend. */
 export function restingDiffer(state: MachineState): boolean {
   const { installed } = state;
   if (installed === null || state.change !== null || (state.phase !== "running" && state.phase !== "finishing"))
     return false;
-  const tips = installed.members.map((m) => state.workers.get(m.incarnation)?.idle).filter((s) => s != null);
-  if (tips.length !== installed.members.length) return false;
-  return tips.some((s) => s.tip.lineage !== tips[0]!.tip.lineage || s.tip.stateHash !== tips[0]!.tip.stateHash);
+  const members = restingMembers(state);
+  const tips = members.map((w) => w.idle).filter((s) => s !== null && sameView(s.view, installed.id));
+  if (tips.length !== members.length || tips.length === 0) return false;
+  return tips.some(
+    (s) => !s!.whole || s!.tip.lineage !== tips[0]!.tip.lineage || s!.tip.stateHash !== tips[0]!.tip.stateHash,
+  );
 }
 
 /** Keeps up to two batches at each worker; batches of lost workers go back into the queue. */

@@ -1,5 +1,5 @@
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
-import type { Incarnation } from "../../shared/protocol/view.ts";
+import { type Incarnation, sameView } from "../../shared/protocol/view.ts";
 import { includeInChange, membersOf, onAnswer, onRestored, repeatTo, startChange, tryInstall } from "./change.ts";
 import {
   checkpointIfDue,
@@ -150,6 +150,7 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     progress: known?.progress ?? null,
     idle: null,
     leaving: known?.leaving ?? null,
+    leavingAt: known?.leavingAt ?? 0,
     evicted: false,
     evictions: known?.evictions ?? 0,
     notBefore: known?.notBefore ?? 0,
@@ -160,6 +161,11 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     say(turn, { type: "worker", change: "connected", worker: worker.incarnation, name: worker.name, why: "" });
   }
   if (!worker.ready) return;
+  // The news of a switch may have been lost with the stream.
+  const { planned } = state;
+  if (planned !== null && hello.standing !== null && sameView(hello.standing.view, planned.view.id)) {
+    onSwitched(turn, worker.incarnation, planned.view.id, hello.standing.tip.step);
+  }
   if (state.change !== null || membersOf(state).has(worker.incarnation)) return repeatTo(turn, worker);
   // It was in a view that went on without it: it promises first, so that its old view can never commit again.
   send(turn, worker.incarnation, { kind: "prepare", id: nextId(turn) });
@@ -227,6 +233,7 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
     case "evaluated":
       return onEvaluated(turn, message.batch);
     case "leaving":
+      if (worker.leaving === null) worker.leavingAt = turn.now;
       worker.leaving = message.reason;
       if (!membersOf(state).has(worker.incarnation)) releaseLeaver(turn, worker);
       return;

@@ -11,8 +11,7 @@ export function planIfDue(turn: Turn): void {
   const { installed, planned, change } = state;
   if (installed === null || change !== null || planned !== null || state.phase !== "running") return;
   if (installed.kind === "stop" || now < state.graceUntil) return;
-  const tipStep = Math.max(state.ledger?.step ?? 0, state.progressStep);
-  if (tipStep >= state.settings.totalSteps) return;
+  if (state.progressStep >= state.settings.totalSteps) return;
 
   const entries = installed.members.map((member) => ({ member, worker: state.workers.get(member.incarnation)! }));
   const level = entries.filter(({ member, worker }) => member.entry !== "joining" || worker.progress?.level === true);
@@ -48,7 +47,7 @@ export function planIfDue(turn: Turn): void {
   const kind = state.stopping === null ? "train" : "stop";
   const list =
     kind === "stop"
-      ? [...installed.members]
+      ? installed.members.filter((m) => level.some((e) => e.member === m))
       : memberList(state, inOrder(state, staying), [...pulling, ...fresh], () => "level");
   const view: View = { id: nextId(turn), predecessor: installed.id, kind, members: list };
   const reason = reasons.join("; ");
@@ -107,21 +106,44 @@ export function releaseLeaver(turn: Turn, worker: WorkerEntry): void {
   });
 }
 
-/** After a take-over: a recorded view whose members all came back and still run it goes on as it is. */
+/**
+ * After a take-over: a recorded view whose members all came back and still run it goes on as it is, together with the
+ * plan that was announced inside it, which some of them may have entered already.
+ */
 export function adoptInherited(turn: Turn): boolean {
   const { state } = turn;
+  const at = (worker: WorkerEntry | undefined, view: View) =>
+    worker?.ready === true && worker.connected && sameView(worker.standing?.view ?? null, view.id);
+  const workersOf = (view: View) => view.members.map((m) => state.workers.get(m.incarnation));
   for (const view of [...state.inherited].reverse()) {
-    const members = view.members.map((m) => state.workers.get(m.incarnation));
-    const whole = members.every((w) => w?.ready && w.connected && sameView(w.standing?.view ?? null, view.id));
-    if (!whole) continue;
-    say(turn, {
-      type: "phase",
-      phase: "running",
-      detail: `view ${viewName(view.id)} goes on under term ${state.settings.term}`,
-    });
+    const plan = state.inherited.find((v) => v.predecessor !== null && sameView(v.predecessor, view.id)) ?? null;
+    const inPlan = (worker: WorkerEntry | undefined) => plan !== null && at(worker, plan);
+    if (!workersOf(view).every((worker) => at(worker, view) || inPlan(worker))) continue;
+    if (plan !== null && !workersOf(plan).every((worker) => worker?.ready && worker.connected)) continue;
+    const switched = plan === null ? [] : plan.members.filter((m) => inPlan(state.workers.get(m.incarnation)));
+    const current = switched.length > 0 ? plan! : view;
+    const detail = `view ${viewName(current.id)} goes on under term ${state.settings.term}`;
+    say(turn, { type: "phase", phase: "running", detail });
     state.phase = "running";
-    adopt(turn, view, null);
+    adopt(turn, current, null);
+    if (plan !== null) {
+      const step =
+        switched.length > 0 ? Math.max(...switched.map((m) => tipStep(state.workers.get(m.incarnation)))) : null;
+      const names = new Set(switched.map((m) => m.incarnation));
+      state.planned = {
+        view: plan,
+        reason: "announced before the take-over",
+        predecessor: view,
+        switched: names,
+        step,
+      };
+      for (const worker of [...workersOf(view), ...workersOf(plan)]) {
+        send(turn, worker!.incarnation, { kind: "plan", view: plan });
+      }
+    }
     return true;
   }
   return false;
 }
+
+const tipStep = (worker: WorkerEntry | undefined) => worker?.standing?.tip.step ?? 0;

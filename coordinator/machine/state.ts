@@ -115,6 +115,7 @@ export interface WorkerEntry {
   /** Standing sent with `idle`. */
   idle: Standing | null;
   leaving: string | null;
+  leavingAt: number;
   evicted: boolean;
   evictions: number;
   /** Not admitted to a view before this time. */
@@ -165,6 +166,8 @@ export interface MachineState {
     storing: boolean;
     readonly since: number;
   } | null;
+  /** Failures in a row; the last checkpoint of a run is tried again a bounded number of times. */
+  checkpointFailures: number;
   fingerprint: readonly string[] | null;
   root: string | null;
   stopping: string | null;
@@ -197,6 +200,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     recent: new Map(history.ledgerTip === null ? [] : [[history.ledgerTip.step, history.ledgerTip]]),
     checkpoint: history.checkpoint,
     snapshot: null,
+    checkpointFailures: 0,
     fingerprint: history.fingerprint,
     root: history.root,
     stopping: null,

@@ -41,6 +41,8 @@ class Advance {
         if (this.isCurrent(event.view, event.step)) {
           this.state.step!.reduced = true;
           this.tryCommit();
+        } else if (event.step >= this.state.tip.step) {
+          this.state.earlyReduced = { view: event.view, step: event.step };
         }
         return;
       case "corrupt":
@@ -60,7 +62,7 @@ class Advance {
       case "hashed":
         return this.onHashed(event.step, event.stateHash);
       case "pulled":
-        return this.onPulled(event.view, event.step, event.stateHash);
+        return this.onPulled(event.view, event.step, event.stateHash, event.entries);
       case "restored":
         this.state.tip = event.tip;
         this.state.whole = true;
@@ -86,7 +88,7 @@ class Advance {
       case "heartbeat":
         if (message.term < state.term) return;
         state.term = message.term;
-        state.recorded = Math.max(state.recorded, message.recorded);
+        state.recorded = message.recorded;
         state.kept = state.kept.filter((entry) => entry.step >= state.recorded);
         return this.tryCommit();
       case "prepare":
@@ -133,7 +135,7 @@ class Advance {
     const { state } = this;
     state.word = "closed";
     state.step = null;
-    state.tip = { ...state.tip, stateHash };
+    this.verify(stateHash);
     if (state.answering === null) return;
     const id = state.answering;
     state.answering = null;
@@ -197,6 +199,9 @@ class Advance {
     const trailers = new Map<Member["incarnation"], Trailer>();
     state.step = { step, level, pull: "none", computed: false, reduced: false, blocked: false, trailers };
     state.word = "open";
+    const ready = state.earlyReduced;
+    state.step.reduced = ready !== null && ready.step === step && sameView(ready.view, view.id);
+    state.earlyReduced = null;
     this.act({ kind: "begin", view, step });
     if (level) {
       this.act({ kind: "compute", view, step });
@@ -213,23 +218,35 @@ class Advance {
     for (const trailer of waiting) this.onTrailer(trailer);
   }
 
-  private onPulled(view: ViewId, step: number, stateHash: string | null): void {
+  private onPulled(view: ViewId, step: number, stateHash: string | null, entries: readonly LedgerEntry[]): void {
     const { state } = this;
     if (!this.isCurrent(view, step) || state.step!.pull !== "pulling") return;
     const me = this.memberOf(state.view!)!;
+    state.kept = entries.filter((entry) => entry.step >= state.recorded);
+    state.finalBelow = step - 1;
     state.step!.pull = stateHash === null ? "failed" : "done";
     if (me.entry === "lagging") {
       if (stateHash === null) return this.block(null);
       state.whole = true;
       state.step!.level = true;
-      state.tip = { ...state.tip, step };
+      state.tip = { ...state.tip, step, stateHash };
       return this.act({ kind: "compute", view: state.view!, step });
     }
     this.publish([], stateHash ?? "");
   }
 
   private onComputed(view: ViewId, step: number, shards: readonly ShardRecord[], stateHash: string): void {
-    if (this.isCurrent(view, step)) this.publish(shards, stateHash);
+    if (!this.isCurrent(view, step)) return;
+    if (!this.verify(stateHash)) return this.block(null);
+    this.publish(shards, stateHash);
+  }
+
+  /** A state that changed since its last update was hit by something else: it is not whole any more. */
+  private verify(stateHash: string): boolean {
+    const { state } = this;
+    if (state.tip.stateHash === "") state.tip = { ...state.tip, stateHash };
+    if (state.tip.stateHash !== stateHash) state.whole = false;
+    return state.tip.stateHash === stateHash;
   }
 
   private publish(shards: readonly ShardRecord[], stateHash: string): void {
@@ -284,17 +301,15 @@ class Advance {
     if (!equal) return this.block(null);
     if (!step.reduced) return;
     if (state.kept.length >= KEPT_BOUND) return;
-    this.markFinal(step.step, common.stateHash);
     if (!step.level) {
       const proven = step.trailers.get(state.self)!.stateHash === common.stateHash && step.pull === "done";
       if (!proven) return this.moveOn(step.step + 1, false, trailers);
       step.level = true;
       state.whole = true;
       state.tip = { step: step.step, lineage: common.lineage, stateHash: common.stateHash };
-      state.finalBelow = step.step;
     }
+    this.markFinal(step.step, common.stateHash);
     state.word = "committing";
-    state.tip = { ...state.tip, stateHash: common.stateHash };
     const shards = trailers.flatMap((trailer) => trailer.shards).sort((a, b) => a.shard - b.shard);
     this.act({ kind: "commit", view: view.id, step: step.step, parent: state.tip.lineage, shards });
   }
@@ -304,7 +319,7 @@ class Advance {
     if (!this.isCurrent(viewId, stepNumber)) return;
     const step = state.step!;
     const trailers = [...step.trailers.values()];
-    state.tip = { step: stepNumber + 1, lineage: outcome.lineage, stateHash: "" };
+    state.tip = { step: stepNumber + 1, lineage: outcome.lineage, stateHash: outcome.stateHash };
     const shards = trailers
       .flatMap((trailer) => trailer.shards.map((shard) => ({ ...shard, by: trailer.from })))
       .sort((a, b) => a.shard - b.shard);
@@ -369,7 +384,7 @@ class Advance {
   private onHashed(step: number, stateHash: string): void {
     const { state } = this;
     if (!state.idle || state.view === null || state.tip.step !== step) return;
-    state.tip = { ...state.tip, stateHash };
+    this.verify(stateHash);
     this.send({ kind: "idle", view: state.view.id, standing: this.standing() });
   }
 

@@ -29,8 +29,17 @@ export type MemberEvent =
   | { readonly kind: "closed"; readonly stateHash: string }
   /** The state was hashed at rest, as `hash` asked. */
   | { readonly kind: "hashed"; readonly step: number; readonly stateHash: string }
-  /** A pull of the state ended; `stateHash` of what was pulled, null where it did not succeed in its time. */
-  | { readonly kind: "pulled"; readonly view: ViewId; readonly step: number; readonly stateHash: string | null }
+  /**
+   * A pull of the state ended; `stateHash` of what was pulled, null where it did not succeed in its time. With the state
+   * come the ledger entries that the peer keeps for the coordinator.
+   */
+  | {
+      readonly kind: "pulled";
+      readonly view: ViewId;
+      readonly step: number;
+      readonly stateHash: string | null;
+      readonly entries: readonly LedgerEntry[];
+    }
   | { readonly kind: "restored"; readonly tip: Tip }
   /** The process was asked to leave (SIGTERM). */
   | { readonly kind: "leave"; readonly reason: string };
@@ -38,6 +47,8 @@ export type MemberEvent =
 export interface StepOutcome {
   /** The chain after the step, from the digests that the trailers carried and the reduced vector. */
   readonly lineage: string;
+  /** Hash of the state right after the update, against which later hashes are held. */
+  readonly stateHash: string;
   readonly loss: number;
   readonly gradientNorm: number;
   readonly applied: boolean;
@@ -108,6 +119,8 @@ export interface MemberState {
   leaving: string | null;
   /** Trailers of the present and of planned views that came before their step began. */
   early: Trailer[];
+  /** The reduced vector of a step to come is in already: a member without shards may be last to begin. */
+  earlyReduced: { readonly view: ViewId; readonly step: number } | null;
   /** Committed entries that the coordinator has not recorded, oldest first. */
   kept: LedgerEntry[];
   /** Entries below this step were found final by this member. */
@@ -137,6 +150,7 @@ export function createMember(self: Incarnation, totalSteps: number, tip: Tip): M
     idle: false,
     leaving: null,
     early: [],
+    earlyReduced: null,
     kept: [],
     finalBelow: 0,
     recorded: 0,

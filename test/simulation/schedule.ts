@@ -1,0 +1,112 @@
+import { Violation, World, type WorldOptions } from "./world.ts";
+
+export interface Schedule {
+  readonly seed: number;
+  readonly workers: number;
+  readonly shards: number;
+  readonly totalSteps: number;
+  readonly faults: number;
+}
+
+export interface Result {
+  readonly violation: string | null;
+  readonly trace: readonly string[];
+  readonly faults: number;
+  readonly millis: number;
+}
+
+/** Virtual time within which a run must end once the faults have stopped. */
+const BOUND = 120_000;
+
+/** Runs one random schedule of faults to its end and says which promise broke, if any. */
+export function play(schedule: Schedule, extra: Partial<WorldOptions> = {}): Result {
+  let world: World | null = null;
+  let violation: string | null = null;
+  try {
+    world = new World({ ...schedule, ...extra });
+    extra.sabotage?.(world);
+    plant(world, schedule.faults);
+    run(world);
+  } catch (error) {
+    if (!(error instanceof Violation) && !(error instanceof TypeError)) throw error;
+    violation = error instanceof Violation ? error.message : `${error.stack}`;
+  }
+  return { violation, trace: world?.trace ?? [], faults: world?.faults ?? 0, millis: world?.clock.now ?? 0 };
+}
+
+function plant(world: World, faults: number): void {
+  const horizon = 3000;
+  for (let i = 0; i < faults; i++) {
+    world.clock.after(300 + world.random.next() * horizon, () => strike(world));
+  }
+  // Whoever is left after the faults gets company, so that progress is always possible.
+  const helper = () => {
+    if (world.outcome !== null) return;
+    const alive = [...world.workers.values()].filter((w) => w.alive);
+    if (alive.length === 0) world.addWorker();
+    world.clock.after(2000, helper);
+  };
+  world.clock.after(2000, helper);
+}
+
+function strike(world: World): void {
+  if (world.outcome !== null) return;
+  const { random } = world;
+  const alive = [...world.workers.values()].filter((w) => w.alive);
+  const victim = alive[random.below(Math.max(1, alive.length))];
+  world.faults += 1;
+  const kind = random.below(11);
+  if (kind <= 1 && victim !== undefined) return world.kill(victim);
+  if (kind === 2 && victim !== undefined && !victim.frozen) return world.freeze(victim, 200 + random.next() * 4000);
+  if (kind === 3) return void world.addWorker();
+  if (kind === 4) return world.crashCoordinator();
+  if (kind === 5) {
+    world.crashBetween = 0.3;
+    return;
+  }
+  if (kind === 6) return world.usurpCoordinator(500 + random.next() * 3000);
+  if (kind === 7 && victim !== undefined) {
+    const other = alive[random.below(alive.length)]!;
+    const name = random.next() < 0.3 || other === victim ? "coordinator" : other.incarnation;
+    return world.cut(victim.incarnation, name, 100 + random.next() * 4000, random.next() < 0.5);
+  }
+  if (kind === 8 && victim !== undefined) return world.hangUp(victim, false);
+  if (kind === 9 && victim !== undefined && world.tainted.size === 0 && victim.member.step?.computed === false)
+    return world.flip(victim);
+  if (kind === 10 && victim !== undefined && !victim.frozen) victim.dispatch({ kind: "leave", reason: "asked" });
+}
+
+function run(world: World): void {
+  let guard = 0;
+  while (world.outcome === null) {
+    if (world.clock.now > BOUND) throw new Violation(`no end after ${BOUND} ms: ${stuck(world)}`);
+    if (guard++ > 2_000_000) throw new Violation("too many events");
+    if (!world.clock.next()) throw new Violation("nothing left to happen");
+  }
+  if (world.outcome.kind !== "done") throw new Violation(`ended ${JSON.stringify(world.outcome)}`);
+  const last = world.checkpoints.findLast((c) => c.tip.step === world.totalSteps);
+  if (last === undefined) throw new Violation("no checkpoint of the last step");
+  if (last.content !== world.canonical(world.totalSteps)) throw new Violation("the end is not the undisturbed run's");
+  // The surviving line in the records: every step once, in order.
+  let step = 0;
+  for (const record of world.records) {
+    if (record.kind === "truncate") step = record.tip.step;
+    if (record.kind === "final") {
+      if (record.entry.step !== step) throw new Violation(`the ledger jumps from ${step} to ${record.entry.step}`);
+      step += 1;
+    }
+  }
+  if (step !== world.totalSteps) throw new Violation(`the ledger ends at step ${step} of ${world.totalSteps}`);
+}
+
+function stuck(world: World): string {
+  const c = world.ruler;
+  const workers = [...world.workers.values()].filter((w) => w.alive);
+  return [
+    `coordinator ${c?.term} ${c?.machine.phase} change=${c?.machine.change?.reason} ledger=${c?.machine.ledger?.step} planned=${c?.machine.planned?.reason} said=${c?.machine.saidWaiting}`,
+    ...workers.map(
+      (w) =>
+        `${w.incarnation} link=${w.link} frozen=${w.frozen} view=${w.member.view?.id.term}.${w.member.view?.id.number} promised=${w.member.promised?.term}.${w.member.promised?.number} tip=${w.member.tip.step} word=${w.member.word} step=${w.member.step?.step} idle=${w.member.idle} blocked=${w.member.step?.blocked} pull=${w.member.step?.pull} computed=${w.member.step?.computed} reduced=${w.member.step?.reduced} trailers=${[...(w.member.step?.trailers.keys() ?? [])]}`,
+    ),
+  ].join("\n");
+}

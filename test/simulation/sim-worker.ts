@@ -1,0 +1,330 @@
+import type { CoordinatorMessage, Progress, WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { ShardRecord, Trailer } from "../../shared/protocol/trailer.ts";
+import {
+  type Incarnation,
+  ownersOf,
+  sameView,
+  type Tip,
+  type View,
+  type ViewId,
+  viewName,
+} from "../../shared/protocol/view.ts";
+import { advance, standingOf } from "../../worker/member/member.ts";
+import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
+import type { World } from "./world.ts";
+
+/** What the exchange of one view has received at one member. */
+interface Inbox {
+  readonly view: View;
+  readonly partials: Map<number, Map<Incarnation, string>>;
+  readonly segments: Map<number, Map<Incarnation, string>>;
+}
+
+/**
+ * A worker of the simulation: the real membership machine around a state that is nothing but the digest of its history,
+ * with an exchange that delivers partials, reduced segments and trailers late, twice and out of order.
+ */
+export class SimWorker {
+  readonly incarnation: Incarnation;
+  readonly world: World;
+  readonly member: MemberState;
+  /** Digest of what the weights went through; equals the canonical one unless something broke. */
+  content: string;
+  contentStep: number;
+  alive = true;
+  frozen = false;
+  readonly thawQueue: (() => void)[] = [];
+  link: number | null = null;
+  dials = 0;
+  readonly views = new Map<string, Inbox>();
+  /** Opened on (view, step), as the commit word of the process is. */
+  word: { view: ViewId; step: number; state: "open" | "committed" | "closed" } | null = null;
+  wantSnapshot = false;
+  snapshot: { tip: Tip; content: string } | null = null;
+  committedSteps = 0;
+
+  constructor(world: World, incarnation: Incarnation) {
+    this.world = world;
+    this.incarnation = incarnation;
+    this.content = world.canonical(0);
+    this.contentStep = 0;
+    this.member = createMember(incarnation, world.totalSteps, world.rootTip());
+  }
+
+  /** Runs now, or when the worker thaws; never after its death. */
+  private whenAwake(run: () => void): void {
+    if (!this.alive) return;
+    if (this.frozen) this.thawQueue.push(run);
+    else run();
+  }
+
+  later(typical: number, run: () => void): void {
+    this.world.clock.after(this.world.random.delay(typical), () => this.whenAwake(run));
+  }
+
+  dispatch(event: MemberEvent): void {
+    if (!this.alive) return;
+    for (const action of advance(this.member, event)) this.perform(action);
+  }
+
+  receive(message: CoordinatorMessage): void {
+    this.whenAwake(() => {
+      if (message.kind === "snapshot") {
+        this.wantSnapshot = true;
+        if (this.member.idle) this.takeSnapshot();
+        return;
+      }
+      if (message.kind === "discard") this.snapshot = null;
+      this.dispatch({ kind: "coordinator", message });
+      if (message.kind === "welcome") this.dispatch({ kind: "reconnected" });
+    });
+  }
+
+  private perform(action: MemberAction): void {
+    const { world } = this;
+    switch (action.kind) {
+      case "send":
+        return this.send(action.message);
+      case "openStreams":
+        this.views.set(viewName(action.view.id), { view: action.view, partials: new Map(), segments: new Map() });
+        world.viewOpened(this, action.view);
+        return;
+      case "closeStreams":
+        this.views.delete(viewName(action.view));
+        return;
+      case "begin":
+        this.word = { view: action.view.id, step: action.step, state: "open" };
+        world.broadcast(this, action.view, (peer) =>
+          peer.dispatch({ kind: "active", view: action.view.id, step: action.step }),
+        );
+        return;
+      case "compute":
+        return this.compute(action.view, action.step);
+      case "pull":
+        return this.pull(action.view, action.step);
+      case "publishTrailer":
+        return this.publishTrailer(action.trailer);
+      case "commit":
+        return this.commit(action.view, action.step, action.parent);
+      case "close":
+        return this.close();
+      case "hash":
+        this.later(1, () => {
+          this.dispatch({ kind: "hashed", step: action.step, stateHash: world.hash(this.content) });
+          if (this.wantSnapshot && this.member.idle) this.takeSnapshot();
+        });
+        return;
+      case "restore":
+        this.later(20, () => {
+          const initial = { tip: world.rootTip(), content: world.canonical(0) };
+          const stored = [initial, ...world.checkpoints].find((c) => c.tip.step === action.tip.step);
+          if (stored === undefined || this.member.step !== null) return;
+          this.content = stored.content;
+          this.contentStep = action.tip.step;
+          world.tainted.delete(this.incarnation);
+          this.dispatch({ kind: "restored", tip: stored.tip });
+        });
+        return;
+      case "final":
+        return world.sawFinal(action.entry);
+      case "exit":
+        world.released(this);
+        this.alive = false;
+        return;
+      default:
+        return action satisfies never;
+    }
+  }
+
+  private compute(view: View, step: number): void {
+    const me = view.members.find((m) => m.incarnation === this.incarnation)!;
+    const count = me.shards.to - me.shards.from;
+    this.later(1 + this.world.shardMillis * count, () => {
+      if (this.word?.state !== "open" || this.word.step !== step || !sameView(this.word.view, view.id)) return;
+      const partial = this.world.gradient(this.content, step);
+      if (count > 0) this.sendPartial(view, step, partial);
+      const shards: ShardRecord[] = [];
+      for (let shard = me.shards.from; shard < me.shards.to; shard++) {
+        shards.push({ shard, idsDigest: `${step}/${shard}`, samples: 2, correct: 1, gradientDigest: partial });
+      }
+      this.dispatch({ kind: "computed", view: view.id, step, shards, stateHash: this.world.hash(this.content) });
+    });
+  }
+
+  private sendPartial(view: View, step: number, partial: string): void {
+    const deliver = (peer: SimWorker) => {
+      const inbox = peer.views.get(viewName(view.id));
+      if (inbox === undefined) return;
+      const step_ = inbox.partials.get(step) ?? new Map<Incarnation, string>();
+      inbox.partials.set(step, step_);
+      step_.set(this.incarnation, partial);
+      peer.reduceIfComplete(view, step);
+    };
+    this.world.broadcast(this, view, deliver);
+    deliver(this);
+  }
+
+  private reduceIfComplete(view: View, step: number): void {
+    const owners = ownersOf(view);
+    if (!owners.some((m) => m.incarnation === this.incarnation)) return;
+    const inbox = this.views.get(viewName(view.id));
+    const partials = inbox?.partials.get(step);
+    if (inbox === undefined || partials === undefined || !owners.every((m) => partials.has(m.incarnation))) return;
+    const distinct = [...new Set(partials.values())];
+    const segment = distinct.length === 1 ? distinct[0]! : `garbage(${distinct.join("+")})`;
+    const deliver = (peer: SimWorker) => {
+      const theirs = peer.views.get(viewName(view.id));
+      if (theirs === undefined) return;
+      const segments = theirs.segments.get(step) ?? new Map<Incarnation, string>();
+      theirs.segments.set(step, segments);
+      segments.set(this.incarnation, segment);
+      if (owners.every((m) => segments.has(m.incarnation))) peer.dispatch({ kind: "reduced", view: view.id, step });
+    };
+    this.world.broadcast(this, view, deliver);
+    deliver(this);
+  }
+
+  private publishTrailer(trailer: Trailer): void {
+    const view = this.views.get(viewName(trailer.view))?.view;
+    if (view === undefined) return;
+    this.world.broadcast(this, view, (peer) => peer.dispatch({ kind: "trailer", trailer }));
+  }
+
+  private commit(viewId: ViewId, step: number, parent: string): void {
+    // The compute thread may find the word closed by the main thread in between.
+    this.later(0.5, () => {
+      if (
+        this.word === null ||
+        this.word.state !== "open" ||
+        this.word.step !== step ||
+        !sameView(this.word.view, viewId)
+      )
+        return;
+      this.word.state = "committed";
+      this.later(3, () => {
+        const inbox = this.views.get(viewName(viewId));
+        const segments = [...new Set(inbox?.segments.get(step)?.values() ?? [])];
+        const reduced = segments.length === 1 ? segments[0]! : `garbage(${segments.join("+")})`;
+        this.content = this.world.apply(this.content, reduced);
+        this.contentStep = step + 1;
+        this.committedSteps += 1;
+        inbox?.segments.delete(step - 1);
+        inbox?.partials.delete(step - 1);
+        this.word!.state = "closed";
+        const lineage = this.world.nextLineage(parent, step, reduced);
+        this.dispatch({
+          kind: "updated",
+          view: viewId,
+          step,
+          outcome: { lineage, stateHash: this.world.hash(this.content), loss: 1, gradientNorm: 1, applied: true },
+        });
+        this.world.stateMoved(this);
+        if (this.wantSnapshot) this.takeSnapshot();
+        this.afterUpdate?.();
+      });
+    });
+  }
+
+  private afterUpdate: (() => void) | null = null;
+
+  private close(): void {
+    const answer = () =>
+      this.later(1, () => this.dispatch({ kind: "closed", stateHash: this.world.hash(this.content) }));
+    if (this.word?.state === "committed") {
+      this.afterUpdate = () => {
+        this.afterUpdate = null;
+        answer();
+      };
+      return;
+    }
+    if (this.word !== null) this.word.state = "closed";
+    answer();
+  }
+
+  private pull(view: View, step: number): void {
+    const started = this.world.clock.now;
+    const attempt = () =>
+      this.later(30, () => {
+        if (this.member.step?.step !== step || !sameView(this.member.view?.id ?? null, view.id)) return;
+        const source = view.members
+          .filter((m) => m.entry === "level")
+          .map((m) => this.world.worker(m.incarnation))
+          .find(
+            (w) =>
+              w?.alive && !w.frozen && this.world.reachable(this.incarnation, w.incarnation) && w.contentStep === step,
+          );
+        if (source !== undefined) {
+          this.content = source.content;
+          this.contentStep = step;
+          return this.dispatch({
+            kind: "pulled",
+            view: view.id,
+            step,
+            stateHash: this.world.hash(this.content),
+            entries: [...source.member.kept],
+          });
+        }
+        if (this.world.clock.now - started > 2000) {
+          return this.dispatch({ kind: "pulled", view: view.id, step, stateHash: null, entries: [] });
+        }
+        attempt();
+      });
+    attempt();
+  }
+
+  private takeSnapshot(): void {
+    this.wantSnapshot = false;
+    const tip = { ...this.member.tip, stateHash: this.world.hash(this.content) };
+    this.snapshot = { tip, content: this.content };
+    this.send({ kind: "snapshot", tip, bytes: 1 });
+  }
+
+  send(message: WorkerMessage): void {
+    this.world.toCoordinator(this, message);
+  }
+
+  hello(): WorkerMessage {
+    return {
+      kind: "hello",
+      incarnation: this.incarnation,
+      name: this.incarnation,
+      host: "host",
+      pid: 1,
+      version: "0",
+      address: this.incarnation,
+      httpAddress: "",
+      labels: {},
+      promised: this.member.promised,
+      standing: standingOf(this.member),
+    };
+  }
+
+  heartbeat(): void {
+    const step = this.member.step;
+    const progress: Progress = {
+      view: this.member.view?.id ?? null,
+      step: this.member.tip.step,
+      phase: this.member.idle ? "idle" : step === null ? "waiting" : step.computed ? "exchange" : "compute",
+      stepMillis: 0,
+      level: step?.level ?? this.member.whole,
+      shardMillis: this.committedSteps > 0 ? this.world.shardMillis : 0,
+      images: 0,
+      residentBytes: 0,
+      peers: this.owed(),
+    };
+    this.send({ kind: "heartbeat", progress });
+  }
+
+  private owed() {
+    const { view, step } = this.member;
+    if (view === null || step === null) return [];
+    const inbox = this.views.get(viewName(view.id));
+    return view.members
+      .filter((m) => m.incarnation !== this.incarnation)
+      .map((m) => {
+        const has = inbox?.partials.get(step.step)?.has(m.incarnation) ?? false;
+        const trailer = step.trailers.has(m.incarnation);
+        return { incarnation: m.incarnation, owed: has && trailer ? 0 : 1, received: has ? 1 : 0 };
+      });
+  }
+}

@@ -1,0 +1,562 @@
+import { step as advanceMachine } from "../../coordinator/machine/machine.ts";
+import {
+  createMachine,
+  type History,
+  type MachineAction,
+  type MachineEvent,
+  type MachineState,
+  type Outcome,
+} from "../../coordinator/machine/state.ts";
+import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import { type Incarnation, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
+import { Random, VirtualClock } from "./clock.ts";
+import { SimWorker } from "./sim-worker.ts";
+
+export const TIMING = {
+  heartbeatInterval: 250,
+  heartbeatTimeout: 1500,
+  redialFirst: 100,
+  redialMax: 1000,
+  levelTimeout: 5000,
+  stepBudgetFactor: 8,
+  stepBudgetFloor: 3000,
+  firstStepBudget: 4000,
+  grace: 6000,
+  maxWait: 10_000_000,
+};
+
+/** Broken promise of the protocol, found by the simulation. */
+export class Violation extends Error {}
+
+interface SimCoordinator {
+  readonly term: number;
+  readonly machine: MachineState;
+  alive: boolean;
+  frozen: boolean;
+  readonly thawQueue: (() => void)[];
+}
+
+type DurableRecord =
+  | { readonly term: number; readonly kind: "view"; readonly view: View }
+  | { readonly term: number; readonly kind: "final"; readonly entry: LedgerEntry }
+  | { readonly term: number; readonly kind: "truncate"; readonly tip: Tip }
+  | { readonly term: number; readonly kind: "first"; readonly fingerprint: readonly string[]; readonly root: string }
+  | { readonly term: number; readonly kind: "checkpoint"; readonly tip: Tip };
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly workers: number;
+  readonly shards: number;
+  readonly totalSteps: number;
+  /** Removes one guard of the protocol, to show that the simulation would notice. */
+  readonly sabotage?: (world: World) => void;
+}
+
+export class World {
+  readonly clock = new VirtualClock();
+  readonly random: Random;
+  readonly totalSteps: number;
+  readonly shardMillis = 20;
+  readonly options: WorldOptions;
+  readonly workers = new Map<Incarnation, SimWorker>();
+  readonly records: DurableRecord[] = [];
+  readonly checkpoints: { readonly tip: Tip; readonly content: string }[] = [];
+  coordinators: SimCoordinator[] = [];
+  outcome: Outcome | null = null;
+  finalEntries = 0;
+  faults = 0;
+  private nextWorker = 0;
+  private readonly canonicalContents: string[] = [];
+  private readonly canonicalTips: Tip[] = [];
+  private readonly viewContents = new Map<string, string>();
+  /** Unordered pairs, or ordered ones "a>b", that cannot talk now. */
+  readonly cuts = new Set<string>();
+  /** A bit was flipped: a state may be wrong until the protocol finds it. */
+  readonly tainted = new Set<Incarnation>();
+  readonly trace: string[] = [];
+
+  constructor(options: WorldOptions) {
+    this.options = options;
+    this.random = new Random(options.seed);
+    this.totalSteps = options.totalSteps;
+    let content = "s";
+    let lineage = "root";
+    for (let step = 0; step <= options.totalSteps; step++) {
+      this.canonicalContents.push(content);
+      this.canonicalTips.push({ step, lineage, stateHash: this.hash(content) });
+      const reduced = this.gradient(content, step);
+      content = this.apply(content, reduced);
+      lineage = this.nextLineage(lineage, step, reduced);
+    }
+    this.startCoordinator();
+    for (let i = 0; i < options.workers; i++) this.addWorker();
+  }
+
+  // ---- the arithmetic of digests
+
+  gradient = (content: string, step: number): string => `g${step}(${content})`;
+  apply(content: string, reduced: string): string {
+    return digest(`${content}|${reduced}`);
+  }
+  nextLineage(parent: string, step: number, reduced: string): string {
+    return digest(`${parent}|${step}|${reduced}`);
+  }
+  hash = (content: string): string => `h:${content}`;
+  canonical = (step: number): string => this.canonicalContents[step] ?? "beyond";
+  canonicalTip = (step: number): Tip => this.canonicalTips[step]!;
+  rootTip = (): Tip => this.canonicalTips[0]!;
+
+  note(text: string): void {
+    if (this.trace.length < 20_000) this.trace.push(`${this.clock.now.toFixed(1)} ${text}`);
+  }
+
+  // ---- workers
+
+  addWorker(): SimWorker {
+    const incarnation = `w${this.nextWorker++}` as Incarnation;
+    const worker = new SimWorker(this, incarnation);
+    this.workers.set(incarnation, worker);
+    this.note(`start ${incarnation}`);
+    worker.later(200, () => this.dial(worker));
+    const beat = () => {
+      if (!worker.alive || this.outcome !== null) return;
+      if (!worker.frozen) worker.heartbeat();
+      this.clock.after(TIMING.heartbeatInterval, beat);
+    };
+    beat();
+    return worker;
+  }
+
+  worker = (incarnation: Incarnation): SimWorker | undefined => this.workers.get(incarnation);
+
+  reachable(from: string, to: string): boolean {
+    return !this.cuts.has(`${from}>${to}`) && !this.cuts.has(`${to}>${from}`);
+  }
+
+  /** Delivers to every other member of a view, late, sometimes twice, once both sides have the view open. */
+  broadcast(from: SimWorker, view: View, deliver: (peer: SimWorker) => void): void {
+    for (const member of view.members) {
+      if (member.incarnation === from.incarnation) continue;
+      const copies = this.random.next() < 0.05 ? 2 : 1;
+      for (let copy = 0; copy < copies; copy++) this.carry(from, member.incarnation, view, deliver, 0);
+    }
+  }
+
+  private carry(from: SimWorker, to: Incarnation, view: View, deliver: (peer: SimWorker) => void, tries: number): void {
+    this.clock.after(this.random.delay(2), () => {
+      const peer = this.workers.get(to);
+      if (peer === undefined || !peer.alive || !from.alive || !from.views.has(viewName(view.id))) return;
+      if (this.cuts.has(`${from.incarnation}>${to}`) || !peer.views.has(viewName(view.id)) || peer.frozen) {
+        // The stream redials or waits for the receiver and says it again.
+        if (tries < 3000) this.clock.after(50, () => this.carry(from, to, view, deliver, tries + 1));
+        return;
+      }
+      deliver(peer);
+    });
+  }
+
+  viewOpened(worker: SimWorker, view: View): void {
+    const text = JSON.stringify(view);
+    const known = this.viewContents.get(viewName(view.id));
+    if (known !== undefined && known !== text) throw new Violation(`two contents of view ${viewName(view.id)}`);
+    this.viewContents.set(viewName(view.id), text);
+    void worker;
+  }
+
+  stateMoved(worker: SimWorker): void {
+    this.note(`${worker.incarnation} committed -> ${worker.contentStep}`);
+    if (this.tainted.size > 0) return;
+    if (worker.content !== this.canonical(worker.contentStep)) {
+      throw new Violation(`${worker.incarnation} holds a wrong state at step ${worker.contentStep}`);
+    }
+    if (worker.member.tip.lineage !== this.canonicalTip(worker.contentStep).lineage) {
+      throw new Violation(`${worker.incarnation} holds a wrong lineage at step ${worker.contentStep}`);
+    }
+    const view = worker.member.view;
+    for (const member of view?.members ?? []) {
+      const peer = this.workers.get(member.incarnation);
+      if (peer === undefined || !peer.alive || peer === worker || !peer.member.whole) continue;
+      if (viewName(peer.member.view?.id ?? { term: 0, number: 0 }) !== viewName(view!.id)) continue;
+      if (Math.abs(peer.contentStep - worker.contentStep) > 1)
+        throw new Violation("members are more than one step apart");
+    }
+  }
+
+  sawFinal(entry: LedgerEntry): void {
+    if (entry.lineage !== this.canonicalTip(entry.step + 1).lineage)
+      throw new Violation(`final step ${entry.step} is off the line`);
+    if (entry.stateHash !== this.canonicalTip(entry.step + 1).stateHash) {
+      throw new Violation(`final step ${entry.step} carries a wrong state`);
+    }
+  }
+
+  released(worker: SimWorker): void {
+    this.note(`released ${worker.incarnation}`);
+  }
+
+  kill(worker: SimWorker): void {
+    this.note(`KILL ${worker.incarnation}`);
+    worker.alive = false;
+    this.tainted.delete(worker.incarnation);
+    this.hangUp(worker, true);
+  }
+
+  freeze(worker: SimWorker, millis: number): void {
+    this.note(`FREEZE ${worker.incarnation} ${millis.toFixed(0)}`);
+    worker.frozen = true;
+    this.clock.after(millis, () => {
+      this.note(`THAW ${worker.incarnation}`);
+      worker.frozen = false;
+      for (const run of worker.thawQueue.splice(0)) if (worker.alive) run();
+      if (worker.alive && worker.link === null) this.dial(worker);
+    });
+  }
+
+  cut(a: string, b: string, millis: number, oneWay: boolean): void {
+    this.note(`CUT ${a}>${b} ${oneWay ? "one way" : "both"} ${millis.toFixed(0)}`);
+    const pairs = oneWay ? [`${a}>${b}`] : [`${a}>${b}`, `${b}>${a}`];
+    for (const pair of pairs) this.cuts.add(pair);
+    this.clock.after(millis, () => {
+      for (const pair of pairs) this.cuts.delete(pair);
+    });
+  }
+
+  flip(worker: SimWorker): void {
+    this.note(`FLIP ${worker.incarnation}`);
+    worker.content = `${worker.content}!`;
+    this.tainted.add(worker.incarnation);
+  }
+
+  // ---- the session between workers and the coordinator
+
+  get ruler(): SimCoordinator | undefined {
+    const last = this.coordinators.at(-1);
+    return last?.alive ? last : undefined;
+  }
+
+  dial(worker: SimWorker): void {
+    if (!worker.alive || worker.frozen || worker.link !== null || this.outcome !== null) return;
+    const coordinator = this.ruler;
+    if (coordinator === undefined || !this.reachable(worker.incarnation, "coordinator")) {
+      worker.later(150, () => this.dial(worker));
+      return;
+    }
+    worker.link = coordinator.term;
+    worker.dials += 1;
+    const hello = worker.hello();
+    if (hello.kind !== "hello") return;
+    const standing = hello.standing!;
+    const fresh = worker.member.view === null && worker.member.promised === null;
+    this.deliver(coordinator, worker, () => {
+      this.feed(coordinator, { kind: "hello", hello: fresh ? { ...hello, standing: null } : hello });
+      this.fromCoordinator(coordinator, worker.incarnation, {
+        kind: "welcome",
+        term: coordinator.term,
+        config: null as never,
+        fingerprint: null,
+      });
+      if (fresh) {
+        this.deliver(coordinator, worker, () =>
+          this.feed(coordinator, {
+            kind: "message",
+            from: worker.incarnation,
+            message: {
+              kind: "ready",
+              fingerprint: ["f"],
+              root: "root",
+              standing,
+              facts: { parameters: 1, weightBytes: 1, stateBytes: 1 },
+            },
+          }),
+        );
+      }
+    });
+  }
+
+  /** Messages of one connection keep their order, also when a cut holds them up. */
+  private readonly lines = new Map<string, { readonly queue: (() => void)[]; busy: boolean }>();
+  private ordered(key: string, cut: string, run: () => void): void {
+    const line = this.lines.get(key) ?? { queue: [], busy: false };
+    this.lines.set(key, line);
+    line.queue.push(run);
+    if (line.busy) return;
+    line.busy = true;
+    const pump = () => {
+      if (this.cuts.has(cut)) return this.clock.after(50, pump);
+      line.queue.shift()?.();
+      if (line.queue.length > 0) this.clock.after(this.random.delay(1), pump);
+      else line.busy = false;
+    };
+    this.clock.after(this.random.delay(1), pump);
+  }
+
+  private deliver(coordinator: SimCoordinator, worker: SimWorker, run: () => void): void {
+    const { dials } = worker;
+    this.ordered(`${worker.incarnation}#${dials}>`, `${worker.incarnation}>coordinator`, () => {
+      if (!coordinator.alive || worker.dials !== dials || worker.link === null) return;
+      if (coordinator.frozen) coordinator.thawQueue.push(run);
+      else run();
+    });
+  }
+
+  toCoordinator(worker: SimWorker, message: WorkerMessage): void {
+    const coordinator = this.coordinators.find((c) => c.term === worker.link);
+    if (coordinator === undefined) return;
+    this.deliver(coordinator, worker, () =>
+      this.feed(coordinator, { kind: "message", from: worker.incarnation, message }),
+    );
+  }
+
+  private fromCoordinator(coordinator: SimCoordinator, to: Incarnation, message: CoordinatorMessage): void {
+    const worker = this.workers.get(to);
+    if (worker === undefined || worker.link !== coordinator.term) return;
+    const { dials } = worker;
+    this.ordered(`>${to}#${dials}`, `coordinator>${to}`, () => {
+      if (worker.alive && worker.link === coordinator.term && worker.dials === dials) worker.receive(message);
+    });
+  }
+
+  /** The connection between a worker and its coordinator ends; the worker redials. */
+  hangUp(worker: SimWorker, died: boolean): void {
+    const coordinator = this.coordinators.find((c) => c.term === worker.link);
+    worker.link = null;
+    if (!died) worker.later(100, () => this.dial(worker));
+    if (coordinator === undefined || !coordinator.alive) return;
+    const dials = worker.dials;
+    this.clock.after(this.random.delay(2), () => {
+      // The service knows which connection of a worker is its newest one.
+      if (worker.dials === dials) this.feed(coordinator, { kind: "disconnected", incarnation: worker.incarnation });
+    });
+  }
+
+  // ---- the coordinator
+
+  startCoordinator(): void {
+    const term = this.coordinators.length + 1;
+    const history = this.history();
+    const { workers, shards } = this.options;
+    const machine = createMachine(
+      {
+        term,
+        shards,
+        totalSteps: this.totalSteps,
+        workers,
+        minWorkers: 1,
+        timing: TIMING,
+        checkpointEverySteps: 4,
+        evaluationBatches: 0,
+      },
+      history,
+      this.clock.now,
+    );
+    const coordinator: SimCoordinator = { term, machine, alive: true, frozen: false, thawQueue: [] };
+    this.note(`coordinator of term ${term}`);
+    this.coordinators.push(coordinator);
+    const tick = () => {
+      if (!coordinator.alive || this.outcome !== null) return;
+      if (!coordinator.frozen) this.feed(coordinator, { kind: "tick" });
+      this.clock.after(100, tick);
+    };
+    tick();
+    const beat = () => {
+      if (!coordinator.alive || this.outcome !== null) return;
+      if (!coordinator.frozen) {
+        for (const worker of machine.workers.values()) {
+          if (worker.connected) {
+            const recorded = machine.ledger?.step ?? 0;
+            this.fromCoordinator(coordinator, worker.incarnation, { kind: "heartbeat", term, recorded });
+          }
+        }
+      }
+      this.clock.after(TIMING.heartbeatInterval, beat);
+    };
+    beat();
+  }
+
+  crashCoordinator(): void {
+    const coordinator = this.ruler;
+    if (coordinator === undefined) return;
+    this.note(`CRASH coordinator ${coordinator.term}`);
+    coordinator.alive = false;
+    for (const worker of this.workers.values()) {
+      if (worker.alive && worker.link === coordinator.term) {
+        worker.link = null;
+        worker.later(100, () => this.dial(worker));
+      }
+    }
+    this.clock.after(this.random.delay(500), () => {
+      if (this.ruler === undefined) this.startCoordinator();
+    });
+  }
+
+  /** The coordinator stops in place while another takes over; it wakes up later and does not know. */
+  usurpCoordinator(millis: number): void {
+    const coordinator = this.ruler;
+    if (coordinator === undefined || coordinator.frozen) return;
+    this.note(`FREEZE coordinator ${coordinator.term}`);
+    coordinator.frozen = true;
+    this.startCoordinator();
+    for (const worker of this.workers.values()) {
+      if (worker.alive && worker.link === coordinator.term) {
+        worker.link = null;
+        worker.later(100, () => this.dial(worker));
+      }
+    }
+    this.clock.after(millis, () => {
+      coordinator.frozen = false;
+      for (const run of coordinator.thawQueue.splice(0)) if (coordinator.alive) run();
+    });
+  }
+
+  private history(): History {
+    const views: View[] = [];
+    let ledger: Tip | null = null;
+    let checkpoint: Tip | null = null;
+    let first: { readonly fingerprint: readonly string[]; readonly root: string } | null = null;
+    for (const record of this.records) {
+      switch (record.kind) {
+        case "view":
+          views.push(record.view);
+          break;
+        case "final":
+          if (record.entry.step !== ((ledger as Tip | null) ?? this.rootTip()).step)
+            throw new Violation("the ledger has a gap or a repeat");
+          ledger = { step: record.entry.step + 1, lineage: record.entry.lineage, stateHash: record.entry.stateHash };
+          break;
+        case "truncate":
+          ledger = record.tip;
+          break;
+        case "checkpoint":
+          checkpoint = record.tip;
+          break;
+        case "first":
+          first = record;
+          break;
+        default:
+          record satisfies never;
+      }
+    }
+    return {
+      views: views.slice(-4),
+      ledgerTip: ledger,
+      checkpoint,
+      fingerprint: first === null ? null : ["f"],
+      root: first === null ? null : "root",
+    };
+  }
+
+  feed(coordinator: SimCoordinator, event: MachineEvent): void {
+    if (!coordinator.alive || this.outcome !== null) return;
+    const actions = advanceMachine(coordinator.machine, event, this.clock.now);
+    for (const action of actions) {
+      // A crash may fall between any two actions; a superseded coordinator notices before it writes.
+      if (this.crashBetween > 0 && this.random.next() < this.crashBetween) {
+        this.crashBetween = 0;
+        this.crashCoordinator();
+      }
+      if (!coordinator.alive) return;
+      this.perform(coordinator, action);
+    }
+  }
+
+  /** Probability that the coordinator dies before its next action; set by the schedule, used once. */
+  crashBetween = 0;
+
+  private durable(coordinator: SimCoordinator, record: DurableRecord): boolean {
+    if (this.coordinators.at(-1) !== coordinator) {
+      this.note(`coordinator ${coordinator.term} is superseded`);
+      coordinator.alive = false;
+      return false;
+    }
+    this.records.push(record);
+    return true;
+  }
+
+  private perform(coordinator: SimCoordinator, action: MachineAction): void {
+    const { term } = coordinator;
+    switch (action.kind) {
+      case "send":
+        return this.fromCoordinator(coordinator, action.to, action.message);
+      case "close": {
+        const worker = this.workers.get(action.incarnation);
+        this.note(`evict ${action.incarnation}: ${action.reason}`);
+        if (worker?.alive && worker.link === term) this.hangUp(worker, false);
+        return;
+      }
+      case "recordView":
+        this.note(
+          `view ${viewName(action.view.id)} ${action.reason}: ${action.view.members.map((m) => `${m.incarnation}[${m.shards.from}-${m.shards.to}]${m.entry}`).join(" ")}`,
+        );
+        this.durable(coordinator, { term, kind: "view", view: action.view });
+        return;
+      case "recordFinal":
+        for (const entry of action.entries) {
+          this.sawFinal(entry);
+          const owners = entry.shards.map((s) => s.shard);
+          if (owners.length !== this.options.shards || owners.some((s, i) => s !== i)) {
+            throw new Violation(`step ${entry.step} does not hold every shard exactly once`);
+          }
+          if (!this.durable(coordinator, { term, kind: "final", entry })) return;
+          this.finalEntries += 1;
+        }
+        return;
+      case "recordFirst":
+        this.durable(coordinator, { term, kind: "first", fingerprint: action.fingerprint, root: action.root });
+        return;
+      case "recordTruncate":
+        this.note(`truncate to ${action.tip.step}`);
+        this.durable(coordinator, { term, kind: "truncate", tip: action.tip });
+        return;
+      case "storeCheckpoint":
+        this.clock.after(this.random.delay(20), () => {
+          if (!coordinator.alive) return;
+          const worker = this.workers.get(action.from);
+          const good = worker?.alive && !worker.frozen && worker.snapshot?.tip.step === action.tip.step;
+          if (!good) return this.feed(coordinator, { kind: "checkpointFailed", tip: action.tip, reason: "gone" });
+          if (worker.snapshot!.content !== this.canonical(action.tip.step))
+            throw new Violation("a wrong state became a checkpoint");
+          if (!this.durable(coordinator, { term, kind: "checkpoint", tip: action.tip })) return;
+          this.checkpoints.push(worker.snapshot!);
+          this.feed(coordinator, { kind: "checkpointStored", tip: action.tip });
+        });
+        return;
+      case "probe":
+        this.clock.after(this.random.delay(2), () => {
+          const worker = this.workers.get(action.incarnation);
+          if (worker === undefined || !worker.alive)
+            this.feed(coordinator, { kind: "refused", incarnation: action.incarnation });
+        });
+        return;
+      case "event":
+        if (action.event.type !== "worker") this.note(`event ${JSON.stringify(action.event)}`);
+        return;
+      case "finish":
+        this.note(`finish ${JSON.stringify(action.outcome)} by ${term}`);
+        if (action.outcome.kind === "failed" && action.outcome.code === "LS_SUPERSEDED") {
+          coordinator.alive = false;
+          return;
+        }
+        if (this.coordinators.at(-1) === coordinator) this.outcome = action.outcome;
+        return;
+      default:
+        return action satisfies never;
+    }
+  }
+}
+
+const cache = new Map<string, string>();
+/** A short digest; collisions do not matter at this size. */
+function digest(text: string): string {
+  const known = cache.get(text);
+  if (known !== undefined) return known;
+  let a = 0x811c9dc5;
+  let b = 0x1000193;
+  for (let i = 0; i < text.length; i++) {
+    a = Math.imul(a ^ text.charCodeAt(i), 0x01000193);
+    b = Math.imul(b + text.charCodeAt(i), 0x5bd1e995) ^ (b >>> 13);
+  }
+  const result = (a >>> 0).toString(36) + (b >>> 0).toString(36);
+  if (cache.size < 100_000) cache.set(text, result);
+  return result;
+}
