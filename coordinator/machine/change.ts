@@ -2,7 +2,7 @@ import type { Standing } from "../../shared/protocol/messages.ts";
 import { type Incarnation, type Member, sameView, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import { assignShards } from "./assign.ts";
 import { chooseBase } from "./choose-base.ts";
-import { type MachineState, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { guarded, type MachineState, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
 /**
  * Unplanned change: prepare to everybody who may be in a view, wait for the answer or the loss of each, choose the base,
@@ -78,7 +78,8 @@ export function tryInstall(turn: Turn): void {
       if (worker === undefined || worker.evicted) waiting!.delete(incarnation);
     }
   }
-  if (change.waiting.size > 0 || (change.restoring !== null && change.restoring.waiting.size > 0)) return;
+  const answered = change.waiting.size === 0 || (!guarded(turn, "wait-for-all") && change.answers.size > 0);
+  if (!answered || (change.restoring !== null && change.restoring.waiting.size > 0)) return;
   const answers = new Map(
     [...change.answers].filter(([incarnation]) => {
       const worker = state.workers.get(incarnation);
@@ -90,7 +91,12 @@ export function tryInstall(turn: Turn): void {
   if (answers.size < enough) return wait(turn, `${answers.size} of at least ${enough} workers are there`);
   // The initial state can always be made again: it is the checkpoint of a run that has none.
   const initial = state.root === null ? null : { step: 0, lineage: state.root, stateHash: "" };
-  const choice = chooseBase(answers, state.recent, state.checkpoint ?? initial);
+  const { fallback } = state;
+  const standing = fallback === null ? answers : new Map([...answers].filter(([, s]) => s.tip.step === fallback.step));
+  const choice = chooseBase(standing, state.recent, state.checkpoint ?? initial, {
+    highest: guarded(turn, "highest-base"),
+    majority: guarded(turn, "majority-of-hashes"),
+  });
   if (choice.kind === "none") return wait(turn, choice.reason);
   if (choice.kind === "restore") {
     if (now < state.graceUntil) return;
@@ -114,6 +120,7 @@ function restore(turn: Turn, tip: Tip, reason: string, answers: ReadonlyMap<Inca
   const { state } = turn;
   const change = state.change!;
   say(turn, { type: "fallback", fromStep: state.ledger?.step ?? 0, toStep: tip.step, reason });
+  state.fallback = tip;
   change.restoring = { tip, waiting: new Set(answers.keys()) };
   for (const incarnation of answers.keys()) send(turn, incarnation, { kind: "restore", tip });
 }
@@ -159,6 +166,7 @@ function install(
   say(turn, { type: "heal", id: viewName(view.id), reason: change.reason, agreementMillis: now - change.since });
   announce(turn, view, false, change.reason, base.step);
   state.change = null;
+  state.fallback = null;
   state.planned = null;
   state.saidWaiting = "";
   state.progressStep = base.step;
@@ -168,6 +176,8 @@ function install(
 /** The view that the workers run from now on. */
 export function adopt(turn: Turn, view: View, base: Tip | null): void {
   const { state, now } = turn;
+  // A snapshot that was only asked for is asked of a member of the new view.
+  if (state.snapshot !== null && state.snapshot.tip === null) state.snapshot = null;
   state.installed = view;
   state.installedBase = base;
   state.installedAt = now;
@@ -229,6 +239,7 @@ export function memberList(
 /** A worker redialled: whatever it may have missed is said again. */
 export function repeatTo(turn: Turn, worker: WorkerEntry): void {
   const { state } = turn;
+  if (!guarded(turn, "say-again")) return;
   // A request for a snapshot may have been lost with the stream: it is made again.
   if (state.snapshot?.from === worker.incarnation && !state.snapshot.storing) state.snapshot = null;
   if (state.change !== null) {

@@ -24,6 +24,7 @@ export function chooseBase(
   answers: ReadonlyMap<Incarnation, Standing>,
   recorded: ReadonlyMap<number, Tip>,
   checkpoint: Tip | null,
+  rules: { readonly highest: boolean; readonly majority: boolean } = { highest: true, majority: true },
 ): BaseChoice {
   const contradicts = (tip: Tip) => {
     const known = recorded.get(tip.step);
@@ -34,7 +35,8 @@ export function chooseBase(
     return known !== undefined && known.stateHash !== "" && known.stateHash !== tip.stateHash;
   };
   const sound = [...answers].filter(([, s]) => s.whole && !contradicts(s.tip) && !wrongHash(s.tip));
-  const highest = sound.reduce((step, [, s]) => Math.max(step, s.tip.step), -1);
+  const steps = sound.map(([, s]) => s.tip.step);
+  const highest = rules.highest || steps.length === 0 ? Math.max(-1, ...steps) : Math.min(...steps);
   if (checkpoint !== null && checkpoint.step > highest) {
     return { kind: "restore", tip: checkpoint, reason: `no live state has reached step ${checkpoint.step}` };
   }
@@ -48,7 +50,7 @@ export function chooseBase(
   }
   const ordered = [...groups.values()].sort((a, b) => b.length - a.length);
   const best = ordered[0]!;
-  if (ordered.length > 1 && best.length * 2 <= top.length) {
+  if (rules.majority && ordered.length > 1 && best.length * 2 <= top.length) {
     return checkpoint === null
       ? { kind: "none", reason: `states of step ${highest} differ, none has a majority and there is no checkpoint` }
       : { kind: "restore", tip: checkpoint, reason: `states of step ${highest} differ and none has a majority` };

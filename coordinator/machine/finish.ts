@@ -2,7 +2,7 @@ import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip } from "../../shared/protocol/view.ts";
 import { startChange } from "./change.ts";
 import { releaseLeaver } from "./plan.ts";
-import { type MachineState, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { guarded, type MachineState, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
 /** Ledger, checkpoints, evaluation and the end of a run. */
 
@@ -77,9 +77,10 @@ function storeIfFinal(turn: Turn): void {
   const { state } = turn;
   const snapshot = state.snapshot!;
   const tip = snapshot.tip!;
-  if ((state.ledger?.step ?? 0) < tip.step) return;
+  if ((state.ledger?.step ?? 0) < tip.step && guarded(turn, "checkpoint-is-final")) return;
   const known = state.recent.get(tip.step);
-  if (known === undefined || known.lineage !== tip.lineage || known.stateHash !== tip.stateHash) {
+  const final = known !== undefined && known.lineage === tip.lineage && known.stateHash === tip.stateHash;
+  if (!final && guarded(turn, "checkpoint-is-final")) {
     say(turn, {
       type: "checkpoint",
       step: tip.step,
@@ -169,7 +170,7 @@ export function finishIfDue(turn: Turn): void {
 function restingMembers(state: MachineState): WorkerEntry[] {
   return (state.installed?.members ?? [])
     .map((m) => ({ entry: m.entry, worker: state.workers.get(m.incarnation)! }))
-    .filter(({ entry, worker }) => entry !== "joining" || worker.idle !== null)
+    .filter(({ entry, worker }) => entry !== "joining" || sameView(worker.idle?.view ?? null, state.installed!.id))
     .map(({ worker }) => worker);
 }
 

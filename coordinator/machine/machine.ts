@@ -1,5 +1,5 @@
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
-import { type Incarnation, sameView } from "../../shared/protocol/view.ts";
+import { type Incarnation, sameView, type ViewId } from "../../shared/protocol/view.ts";
 import { includeInChange, membersOf, onAnswer, onRestored, repeatTo, startChange, tryInstall } from "./change.ts";
 import {
   checkpointIfDue,
@@ -13,6 +13,7 @@ import {
 } from "./finish.ts";
 import { adoptInherited, onSwitched, planIfDue, releaseLeaver, settlePlan } from "./plan.ts";
 import {
+  guarded,
   type MachineAction,
   type MachineEvent,
   type MachineState,
@@ -197,7 +198,7 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
       if (!membersOf(state).has(worker.incarnation)) worker.free = true;
       return;
     case "refuse":
-      return onRefuse(turn, message.promised);
+      return onRefuse(turn, message.id, message.promised);
     case "switched":
       worker.standing = worker.standing === null ? null : { ...worker.standing, view: message.id };
       return onSwitched(turn, worker.incarnation, message.id, message.step);
@@ -267,7 +268,7 @@ function onReady(turn: Turn, worker: WorkerEntry, message: Extract<WorkerMessage
   if (state.change !== null) includeInChange(turn, worker);
 }
 
-function onRefuse(turn: Turn, promised: { readonly term: number; readonly number: number }): void {
+function onRefuse(turn: Turn, id: ViewId, promised: ViewId): void {
   const { state } = turn;
   if (promised.term > state.settings.term) {
     return finish(turn, {
@@ -277,7 +278,7 @@ function onRefuse(turn: Turn, promised: { readonly term: number; readonly number
     });
   }
   state.number = Math.max(state.number, promised.number);
-  if (state.change !== null) startChange(turn, state.change.reason);
+  if (state.change !== null && sameView(state.change.id, id)) startChange(turn, state.change.reason);
 }
 
 export function evict(turn: Turn, worker: WorkerEntry, why: string): void {
@@ -309,7 +310,8 @@ function onTick(turn: Turn): void {
   } else if (now >= state.graceUntil) {
     const limit = silent.length === live.length ? timing.grace : timing.heartbeatTimeout;
     for (const worker of silent) {
-      if (now - worker.lastHeard > limit) evict(turn, worker, `silent for ${Math.round(now - worker.lastHeard)} ms`);
+      if (now - worker.lastHeard > limit && guarded(turn, "silence-evicts"))
+        evict(turn, worker, `silent for ${Math.round(now - worker.lastHeard)} ms`);
     }
   }
   if (state.change?.waitingSince != null && now - state.change.waitingSince > timing.maxWait) {
@@ -330,7 +332,7 @@ function checkProgress(turn: Turn): void {
   if (now - state.progressAt <= budget) return;
   const accused = mostAccused(installed, progress);
   const worker = accused === null ? undefined : state.workers.get(accused);
-  if (worker === undefined) return;
+  if (worker === undefined || !guarded(turn, "no-progress-evicts")) return;
   evict(turn, worker, `no step for ${Math.round((now - state.progressAt) / 1000)} s and the others wait for it`);
 }
 

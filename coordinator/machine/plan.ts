@@ -1,6 +1,6 @@
 import { type Incarnation, sameView, type View, viewName } from "../../shared/protocol/view.ts";
 import { adopt, announce, inOrder, memberList } from "./change.ts";
-import { nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { guarded, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
 /**
  * Planned change: joiners, leavers, proven joiners that get shards, and the stop, announced inside the present view. It
@@ -14,12 +14,12 @@ export function planIfDue(turn: Turn): void {
   if (state.progressStep >= state.settings.totalSteps) return;
 
   const entries = installed.members.map((member) => ({ member, worker: state.workers.get(member.incarnation)! }));
-  const level = entries.filter(({ member, worker }) => member.entry !== "joining" || worker.progress?.level === true);
+  const proves = (worker: WorkerEntry) =>
+    worker.progress?.level === true && sameView(worker.progress.view, installed.id);
+  const level = entries.filter(({ member, worker }) => member.entry !== "joining" || proves(worker));
   const late = entries.filter(
     ({ member, worker }) =>
-      member.entry === "joining" &&
-      worker.progress?.level !== true &&
-      now - state.installedAt > state.settings.timing.levelTimeout,
+      member.entry === "joining" && !proves(worker) && now - state.installedAt > state.settings.timing.levelTimeout,
   );
   const staying = level.filter(({ worker }) => worker.leaving === null).map(({ worker }) => worker);
   const pulling = entries
@@ -83,7 +83,7 @@ export function settlePlan(turn: Turn): void {
   const carried = planned.view.members.filter((member) =>
     planned.predecessor.members.some((m) => m.incarnation === member.incarnation),
   );
-  if (!carried.every((member) => planned.switched.has(member.incarnation))) return;
+  if (guarded(turn, "leavers-wait") && !carried.every((member) => planned.switched.has(member.incarnation))) return;
   state.planned = null;
   for (const member of planned.predecessor.members) {
     if (planned.view.members.some((m) => m.incarnation === member.incarnation)) continue;
@@ -115,35 +115,33 @@ export function adoptInherited(turn: Turn): boolean {
   const at = (worker: WorkerEntry | undefined, view: View) =>
     worker?.ready === true && worker.connected && sameView(worker.standing?.view ?? null, view.id);
   const workersOf = (view: View) => view.members.map((m) => state.workers.get(m.incarnation));
-  for (const view of [...state.inherited].reverse()) {
-    const plan = state.inherited.find((v) => v.predecessor !== null && sameView(v.predecessor, view.id)) ?? null;
-    const inPlan = (worker: WorkerEntry | undefined) => plan !== null && at(worker, plan);
-    if (!workersOf(view).every((worker) => at(worker, view) || inPlan(worker))) continue;
-    if (plan !== null && !workersOf(plan).every((worker) => worker?.ready && worker.connected)) continue;
-    const switched = plan === null ? [] : plan.members.filter((m) => inPlan(state.workers.get(m.incarnation)));
-    const current = switched.length > 0 ? plan! : view;
-    const detail = `view ${viewName(current.id)} goes on under term ${state.settings.term}`;
-    say(turn, { type: "phase", phase: "running", detail });
-    state.phase = "running";
-    adopt(turn, current, null);
-    if (plan !== null) {
-      const step =
-        switched.length > 0 ? Math.max(...switched.map((m) => tipStep(state.workers.get(m.incarnation)))) : null;
-      const names = new Set(switched.map((m) => m.incarnation));
-      state.planned = {
-        view: plan,
-        reason: "announced before the take-over",
-        predecessor: view,
-        switched: names,
-        step,
-      };
-      for (const worker of [...workersOf(view), ...workersOf(plan)]) {
-        send(turn, worker!.incarnation, { kind: "plan", view: plan });
-      }
-    }
-    return true;
-  }
-  return false;
+  const newest = state.inherited.at(-1);
+  if (newest === undefined) return false;
+  const before = state.inherited.find((v) => newest.predecessor !== null && sameView(v.id, newest.predecessor)) ?? null;
+  const settled = workersOf(newest).every((worker) => at(worker, newest));
+  const between =
+    before !== null &&
+    workersOf(before).every((worker) => at(worker, before) || at(worker, newest)) &&
+    workersOf(newest).every((worker) => worker?.ready && worker.connected);
+  if (!settled && !between) return false;
+
+  const switched = newest.members.filter((m) => at(state.workers.get(m.incarnation), newest));
+  const current = settled || switched.length > 0 ? newest : before!;
+  const detail = `view ${viewName(current.id)} goes on under term ${state.settings.term}`;
+  say(turn, { type: "phase", phase: "running", detail });
+  state.phase = "running";
+  adopt(turn, current, null);
+  if (settled) return true;
+  state.planned = {
+    view: newest,
+    reason: "announced before the take-over",
+    predecessor: before!,
+    switched: new Set(switched.map((m) => m.incarnation)),
+    step: switched.length > 0 ? Math.max(...switched.map((m) => tipStep(state.workers.get(m.incarnation)))) : null,
+  };
+  const told = new Set([...before!.members, ...newest.members].map((m) => m.incarnation));
+  for (const incarnation of told) send(turn, incarnation, { kind: "plan", view: newest });
+  return true;
 }
 
 const tipStep = (worker: WorkerEntry | undefined) => worker?.standing?.tip.step ?? 0;

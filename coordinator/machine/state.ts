@@ -1,10 +1,13 @@
 import type { Timing } from "../../shared/config/schema.ts";
+import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
 
 /** What the coordinator's decisions depend on, fixed for one reign. */
 export interface Settings {
+  /** Guards taken away by the simulation to show that it notices; never in a process. */
+  readonly without?: ReadonlySet<Guard>;
   readonly term: number;
   /** V. */
   readonly shards: number;
@@ -153,6 +156,8 @@ export interface MachineState {
   installedAt: number;
   planned: Planned | null;
   change: Change | null;
+  /** Set from the decision to fall back until the next install: states other than this one do not count. */
+  fallback: Tip | null;
   readonly workers: Map<Incarnation, WorkerEntry>;
   ledger: Tip | null;
   /** State hashes of the newest final steps, by step count. */
@@ -195,6 +200,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     installedAt: now,
     planned: null,
     change: null,
+    fallback: null,
     workers: new Map(),
     ledger: history.ledgerTip,
     recent: new Map(history.ledgerTip === null ? [] : [[history.ledgerTip.step, history.ledgerTip]]),
@@ -230,7 +236,8 @@ export const say = (turn: Turn, event: RunEvent): void => {
 export const send = (turn: Turn, to: Incarnation, message: CoordinatorMessage): void => {
   turn.actions.push({ kind: "send", to, message });
 };
+export const guarded = (turn: Turn, guard: Guard): boolean => !turn.state.settings.without?.has(guard);
 export const nextId = (turn: Turn): ViewId => {
-  turn.state.number += 1;
+  if (guarded(turn, "new-id-each-time") || turn.state.number === 0) turn.state.number += 1;
   return { term: turn.state.settings.term, number: turn.state.number };
 };

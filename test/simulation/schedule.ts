@@ -24,7 +24,6 @@ export function play(schedule: Schedule, extra: Partial<WorldOptions> = {}): Res
   let violation: string | null = null;
   try {
     world = new World({ ...schedule, ...extra });
-    extra.sabotage?.(world);
     plant(world, schedule.faults);
     run(world);
   } catch (error) {
@@ -36,6 +35,7 @@ export function play(schedule: Schedule, extra: Partial<WorldOptions> = {}): Res
 
 function plant(world: World, faults: number): void {
   const horizon = 3000;
+  if (world.options.seed % 8 === 7) return plantLateFlip(world);
   for (let i = 0; i < faults; i++) {
     world.clock.after(300 + world.random.next() * horizon, () => strike(world));
   }
@@ -47,6 +47,20 @@ function plant(world: World, faults: number): void {
     world.clock.after(2000, helper);
   };
   world.clock.after(2000, helper);
+}
+
+/**
+ * A bit flips during an update: nobody can know until the next trailers meet, so nothing else happens until then; a
+ * protocol cannot save a wrong state whose only witnesses die.
+ */
+function plantLateFlip(world: World): void {
+  world.clock.after(200 + world.random.next() * 600, () => {
+    const level = [...world.workers.values()].filter((w) => w.alive && w.member.step?.level === true);
+    if (level.length < 2) return;
+    level[world.random.below(level.length)]!.flipInUpdate = true;
+    world.faults += 3;
+  });
+  world.clock.after(400, () => void world.addWorker());
 }
 
 function strike(world: World): void {

@@ -1,6 +1,7 @@
 import type { CoordinatorMessage, Progress, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { ShardRecord, Trailer } from "../../shared/protocol/trailer.ts";
 import {
+  compareViews,
   type Incarnation,
   ownersOf,
   sameView,
@@ -11,7 +12,7 @@ import {
 } from "../../shared/protocol/view.ts";
 import { advance, standingOf } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
-import type { World } from "./world.ts";
+import { Violation, type World } from "./world.ts";
 
 /** What the exchange of one view has received at one member. */
 interface Inbox {
@@ -42,13 +43,15 @@ export class SimWorker {
   wantSnapshot = false;
   snapshot: { tip: Tip; content: string } | null = null;
   committedSteps = 0;
+  /** A bit flips while the next update runs, where only the peers' hashes can find it. */
+  flipInUpdate = false;
 
   constructor(world: World, incarnation: Incarnation) {
     this.world = world;
     this.incarnation = incarnation;
     this.content = world.canonical(0);
     this.contentStep = 0;
-    this.member = createMember(incarnation, world.totalSteps, world.rootTip());
+    this.member = createMember(incarnation, world.totalSteps, world.rootTip(), world.without);
   }
 
   /** Runs now, or when the worker thaws; never after its death. */
@@ -93,6 +96,18 @@ export class SimWorker {
         this.views.delete(viewName(action.view));
         return;
       case "begin":
+        if (
+          this.member.promised !== null &&
+          compareViews(action.view.id, this.member.promised) < 0 &&
+          action.view.predecessor === null
+        ) {
+          throw new Violation(
+            `${this.incarnation} entered view ${viewName(action.view.id)} after promising a higher one`,
+          );
+        }
+        if (this.promisedSince !== null && compareViews(action.view.id, this.promisedSince) < 0) {
+          throw new Violation(`${this.incarnation} ran view ${viewName(action.view.id)} after promising a higher one`);
+        }
         this.word = { view: action.view.id, step: action.step, state: "open" };
         world.broadcast(this, action.view, (peer) =>
           peer.dispatch({ kind: "active", view: action.view.id, step: action.step }),
@@ -206,6 +221,12 @@ export class SimWorker {
         const segments = [...new Set(inbox?.segments.get(step)?.values() ?? [])];
         const reduced = segments.length === 1 ? segments[0]! : `garbage(${segments.join("+")})`;
         this.content = this.world.apply(this.content, reduced);
+        if (this.flipInUpdate) {
+          this.flipInUpdate = false;
+          this.content = `${this.content}!`;
+          this.world.tainted.add(this.incarnation);
+          this.world.note(`LATE FLIP ${this.incarnation} at ${step}`);
+        }
         this.contentStep = step + 1;
         this.committedSteps += 1;
         inbox?.segments.delete(step - 1);
@@ -279,7 +300,16 @@ export class SimWorker {
     this.send({ kind: "snapshot", tip, bytes: 1 });
   }
 
+  /** The highest id that an answer of this worker promised. */
+  promisedSince: ViewId | null = null;
+
   send(message: WorkerMessage): void {
+    if (
+      message.kind === "answer" &&
+      (this.promisedSince === null || compareViews(message.id, this.promisedSince) > 0)
+    ) {
+      this.promisedSince = message.id;
+    }
     this.world.toCoordinator(this, message);
   }
 

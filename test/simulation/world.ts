@@ -7,6 +7,7 @@ import {
   type MachineState,
   type Outcome,
 } from "../../coordinator/machine/state.ts";
+import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
@@ -49,8 +50,8 @@ export interface WorldOptions {
   readonly workers: number;
   readonly shards: number;
   readonly totalSteps: number;
-  /** Removes one guard of the protocol, to show that the simulation would notice. */
-  readonly sabotage?: (world: World) => void;
+  /** Guards of the protocol that are taken away, to show that the simulation notices. */
+  readonly without?: ReadonlySet<Guard>;
 }
 
 export class World {
@@ -75,9 +76,11 @@ export class World {
   /** A bit was flipped: a state may be wrong until the protocol finds it. */
   readonly tainted = new Set<Incarnation>();
   readonly trace: string[] = [];
+  readonly without: ReadonlySet<Guard>;
 
   constructor(options: WorldOptions) {
     this.options = options;
+    this.without = options.without ?? new Set();
     this.random = new Random(options.seed);
     this.totalSteps = options.totalSteps;
     let content = "s";
@@ -174,10 +177,11 @@ export class World {
       throw new Violation(`${worker.incarnation} holds a wrong lineage at step ${worker.contentStep}`);
     }
     const view = worker.member.view;
-    for (const member of view?.members ?? []) {
+    if (!view?.members.some((m) => m.incarnation === worker.incarnation)) return; // It left.
+    for (const member of view.members) {
       const peer = this.workers.get(member.incarnation);
       if (peer === undefined || !peer.alive || peer === worker || !peer.member.whole) continue;
-      if (viewName(peer.member.view?.id ?? { term: 0, number: 0 }) !== viewName(view!.id)) continue;
+      if (viewName(peer.member.view?.id ?? { term: 0, number: 0 }) !== viewName(view.id)) continue;
       if (Math.abs(peer.contentStep - worker.contentStep) > 1)
         throw new Violation("members are more than one step apart");
     }
@@ -301,6 +305,7 @@ export class World {
   }
 
   toCoordinator(worker: SimWorker, message: WorkerMessage): void {
+    if (message.kind !== "heartbeat") this.note(`${worker.incarnation} says ${JSON.stringify(message).slice(0, 120)}`);
     const coordinator = this.coordinators.find((c) => c.term === worker.link);
     if (coordinator === undefined) return;
     this.deliver(coordinator, worker, () =>
@@ -312,8 +317,15 @@ export class World {
     const worker = this.workers.get(to);
     if (worker === undefined || worker.link !== coordinator.term) return;
     const { dials } = worker;
+    const membership = message.kind === "prepare" || message.kind === "install" || message.kind === "plan";
+    if (membership && this.random.next() < 0.05) {
+      // A copy that comes late, whatever has happened in between.
+      this.clock.after(this.random.next() * 3000, () => worker.receive(message));
+    }
     this.ordered(`>${to}#${dials}`, `coordinator>${to}`, () => {
-      if (worker.alive && worker.link === coordinator.term && worker.dials === dials) worker.receive(message);
+      if (!worker.alive || worker.link !== coordinator.term || worker.dials !== dials) return;
+      if (message.kind !== "heartbeat") this.note(`${to} hears ${JSON.stringify(message).slice(0, 120)}`);
+      worker.receive(message);
     });
   }
 
@@ -346,6 +358,7 @@ export class World {
         timing: TIMING,
         checkpointEverySteps: 4,
         evaluationBatches: 0,
+        without: this.without,
       },
       history,
       this.clock.now,
@@ -379,15 +392,18 @@ export class World {
     if (coordinator === undefined) return;
     this.note(`CRASH coordinator ${coordinator.term}`);
     coordinator.alive = false;
-    for (const worker of this.workers.values()) {
-      if (worker.alive && worker.link === coordinator.term) {
-        worker.link = null;
-        worker.later(100, () => this.dial(worker));
-      }
-    }
+    this.dropLinks(coordinator, 1);
     this.clock.after(this.random.delay(500), () => {
       if (this.ruler === undefined) this.startCoordinator();
     });
+  }
+
+  private dropLinks(coordinator: SimCoordinator, share: number): void {
+    for (const worker of this.workers.values()) {
+      if (!worker.alive || worker.link !== coordinator.term || this.random.next() > share) continue;
+      worker.link = null;
+      worker.later(100, () => this.dial(worker));
+    }
   }
 
   /** The coordinator stops in place while another takes over; it wakes up later and does not know. */
@@ -397,12 +413,8 @@ export class World {
     this.note(`FREEZE coordinator ${coordinator.term}`);
     coordinator.frozen = true;
     this.startCoordinator();
-    for (const worker of this.workers.values()) {
-      if (worker.alive && worker.link === coordinator.term) {
-        worker.link = null;
-        worker.later(100, () => this.dial(worker));
-      }
-    }
+    // Some find the new one at once, some only when the old one has learned that its time is over.
+    this.dropLinks(coordinator, 0.6);
     this.clock.after(millis, () => {
       coordinator.frozen = false;
       for (const run of coordinator.thawQueue.splice(0)) if (coordinator.alive) run();
@@ -464,12 +476,14 @@ export class World {
   crashBetween = 0;
 
   private durable(coordinator: SimCoordinator, record: DurableRecord): boolean {
-    if (this.coordinators.at(-1) !== coordinator) {
+    if (this.coordinators.at(-1) !== coordinator && !this.without.has("one-term-rules")) {
       this.note(`coordinator ${coordinator.term} is superseded`);
       coordinator.alive = false;
+      this.dropLinks(coordinator, 1);
       return false;
     }
-    this.records.push(record);
+    if (!this.without.has("durable-before-act")) this.records.push(record);
+    else this.clock.after(100, () => coordinator.alive && this.records.push(record));
     return true;
   }
 
@@ -535,6 +549,7 @@ export class World {
         this.note(`finish ${JSON.stringify(action.outcome)} by ${term}`);
         if (action.outcome.kind === "failed" && action.outcome.code === "LS_SUPERSEDED") {
           coordinator.alive = false;
+          this.dropLinks(coordinator, 1);
           return;
         }
         if (this.coordinators.at(-1) === coordinator) this.outcome = action.outcome;

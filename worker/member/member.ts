@@ -1,3 +1,4 @@
+import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, PeerState, Standing } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry, ShardRecord, Trailer } from "../../shared/protocol/trailer.ts";
 import { compareViews, type Member, sameView, type Tip, type View, type ViewId } from "../../shared/protocol/view.ts";
@@ -116,17 +117,18 @@ class Advance {
 
   private onPrepare(id: ViewId): void {
     const { state } = this;
-    if (state.promised !== null && compareViews(id, state.promised) <= 0) {
+    if (this.guarded("refuse-lower-views") && state.promised !== null && compareViews(id, state.promised) <= 0) {
       if (!sameView(id, state.promised)) this.send({ kind: "refuse", id, promised: state.promised });
       else if (state.answering === null && state.word === "closed") this.closeFor(id);
       return;
     }
     state.promised = id;
-    this.dropPlan();
+    if (this.guarded("promise-drops-plan")) this.dropPlan();
     this.closeFor(id);
   }
 
   private closeFor(id: ViewId): void {
+    if (!this.guarded("close-before-answer")) return this.send({ kind: "answer", id, standing: this.standing() });
     this.state.answering = id;
     this.act({ kind: "close" });
   }
@@ -144,10 +146,13 @@ class Advance {
 
   private onInstall(view: View, base: Tip): void {
     const { state } = this;
-    if (state.promised !== null && compareViews(view.id, state.promised) < 0) {
+    const lower = state.promised !== null && compareViews(view.id, state.promised) < 0;
+    if (lower && this.guarded("refuse-lower-views") && state.promised !== null) {
       return this.send({ kind: "refuse", id: view.id, promised: state.promised });
     }
-    if (state.word !== "closed" || state.step !== null || sameView(state.view?.id ?? null, view.id)) return;
+    if (state.word !== "closed" || state.step !== null) return;
+    // Once: a copy that comes late must not bring a view back.
+    if (state.view !== null && compareViews(view.id, state.view.id) <= 0) return;
     const me = this.memberOf(view);
     if (me === undefined) return;
     state.promised = view.id;
@@ -190,6 +195,8 @@ class Advance {
   private enter(view: View, step: number, level: boolean, base: Tip | null): void {
     const { state } = this;
     state.view = view;
+    // Being in a view is a promise, too.
+    if (state.promised === null || compareViews(view.id, state.promised) > 0) state.promised = view.id;
     state.complaint = null;
     state.idle = false;
     this.reportUnrecorded();
@@ -222,7 +229,7 @@ class Advance {
     const { state } = this;
     if (!this.isCurrent(view, step) || state.step!.pull !== "pulling") return;
     const me = this.memberOf(state.view!)!;
-    state.kept = entries.filter((entry) => entry.step >= state.recorded);
+    state.kept = this.guarded("entries-travel") ? entries.filter((entry) => entry.step >= state.recorded) : [];
     state.finalBelow = step - 1;
     state.step!.pull = stateHash === null ? "failed" : "done";
     if (me.entry === "lagging") {
@@ -245,8 +252,9 @@ class Advance {
   private verify(stateHash: string): boolean {
     const { state } = this;
     if (state.tip.stateHash === "") state.tip = { ...state.tip, stateHash };
-    if (state.tip.stateHash !== stateHash) state.whole = false;
-    return state.tip.stateHash === stateHash;
+    if (!this.guarded("own-hash") || state.tip.stateHash === stateHash) return true;
+    state.whole = false;
+    return false;
   }
 
   private publish(shards: readonly ShardRecord[], stateHash: string): void {
@@ -279,7 +287,7 @@ class Advance {
       (sameView(trailer.view, state.view?.id ?? null) && trailer.step > (state.step?.step ?? state.tip.step - 1)) ||
       sameView(trailer.view, state.plan?.id ?? null) ||
       (state.promised !== null && compareViews(trailer.view, state.promised) >= 0);
-    if (!ahead) return;
+    if (!ahead || !this.guarded("early-trailers")) return;
     const known = state.early.findIndex((t) => t.from === trailer.from && sameView(t.view, trailer.view));
     if (known >= 0) state.early.splice(known, 1);
     state.early.push(trailer);
@@ -292,18 +300,19 @@ class Advance {
     const step = state.step;
     if (step === null || state.word !== "open" || step.blocked || !step.computed) return;
     const view = state.view!;
-    if (!view.members.every((member) => step.trailers.has(member.incarnation))) return;
+    const all = view.members.every((member) => step.trailers.has(member.incarnation));
+    if (!all && (this.guarded("all-trailers") || !step.reduced)) return;
     const trailers = [...step.trailers.values()];
     const level = trailers.filter((trailer) => trailer.level);
     const common = level[0];
     if (common === undefined) return this.block(null);
     const equal = level.every((t) => t.lineage === common.lineage && t.stateHash === common.stateHash);
-    if (!equal) return this.block(null);
+    if (!equal && this.guarded("equal-states")) return this.block(null);
     if (!step.reduced) return;
     if (state.kept.length >= KEPT_BOUND) return;
     if (!step.level) {
       const proven = step.trailers.get(state.self)!.stateHash === common.stateHash && step.pull === "done";
-      if (!proven) return this.moveOn(step.step + 1, false, trailers);
+      if (!proven && this.guarded("joiner-proves-itself")) return this.moveOn(step.step + 1, false, trailers);
       step.level = true;
       state.whole = true;
       state.tip = { step: step.step, lineage: common.lineage, stateHash: common.stateHash };
@@ -345,7 +354,9 @@ class Advance {
     state.step = null;
     state.word = "closed";
     const { plan } = state;
-    const planned = plan !== null && trailers.every((trailer) => sameView(trailer.plan, plan.id));
+    const announced = (trailer: Trailer) =>
+      sameView(trailer.plan, plan?.id ?? null) || !this.guarded("plan-in-all-trailers");
+    const planned = plan !== null && trailers.every(announced);
     if (!planned) return this.enter(state.view!, next, level, null);
     const left = state.view!;
     state.plan = null;
@@ -357,6 +368,7 @@ class Advance {
     // Slower members may still need what we sent in the old view: its streams stay until this view's first commit.
     if (state.left !== null) this.act({ kind: "closeStreams", view: state.left });
     state.left = left.id;
+    if (!this.guarded("left-streams-stay")) this.closeLeft();
     this.enter(plan, next, level, null);
   }
 
@@ -430,6 +442,7 @@ class Advance {
 
   private repeatStatus(): void {
     const { state } = this;
+    if (!this.guarded("say-again")) return;
     this.reportUnrecorded();
     if (state.complaint !== null) this.send(state.complaint);
     if (state.leaving !== null) this.send({ kind: "leaving", reason: state.leaving });
@@ -448,7 +461,12 @@ class Advance {
     this.state.left = null;
   }
 
+  private guarded(guard: Guard): boolean {
+    return !this.state.without.has(guard);
+  }
+
   private isCurrent(view: ViewId, step: number): boolean {
+    if (!this.guarded("current-view-only")) return this.state.step?.step === step;
     return this.state.step?.step === step && sameView(this.state.view?.id ?? null, view);
   }
 

@@ -1,3 +1,4 @@
+import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry, ShardRecord, Trailer } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
@@ -98,6 +99,8 @@ export interface StepState {
 }
 
 export interface MemberState {
+  /** Guards taken away by the simulation to show that it notices; always empty in a process. */
+  readonly without: ReadonlySet<Guard>;
   readonly self: Incarnation;
   /** Steps of the whole run. */
   readonly totalSteps: number;
@@ -133,8 +136,14 @@ export interface MemberState {
 /** Entries kept for a coordinator that is away; at the bound the member stops and says so. */
 export const KEPT_BOUND = 4096;
 
-export function createMember(self: Incarnation, totalSteps: number, tip: Tip): MemberState {
+export function createMember(
+  self: Incarnation,
+  totalSteps: number,
+  tip: Tip,
+  without: ReadonlySet<Guard> = new Set(),
+): MemberState {
   return {
+    without,
     self,
     totalSteps,
     term: 0,
