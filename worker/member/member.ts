@@ -123,7 +123,7 @@ class Advance {
       return;
     }
     state.promised = id;
-    if (this.guarded("promise-drops-plan")) this.dropPlan();
+    this.dropPlan();
     this.closeFor(id);
   }
 
@@ -182,6 +182,7 @@ class Advance {
 
   private dropPlan(): void {
     const { state } = this;
+    if (!this.guarded("promise-drops-plan")) return;
     if (state.plan !== null && this.memberOf(state.plan) !== undefined) {
       this.act({ kind: "closeStreams", view: state.plan.id });
     }
