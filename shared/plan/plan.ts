@@ -1,12 +1,11 @@
+import { LockstepError } from "../errors.ts";
+import { type Cut, cutSize, cutStart, cutsOf, deal, SMALLEST_MICRO_BATCH } from "./deal.ts";
 import { DOMAIN, Stream } from "./random.ts";
 
-/**
- * Which samples a micro-batch holds: a pure function of (seed, epoch, step, shard). Samples are dealt to shards once,
- * stratified by class; each epoch permutes inside a shard; the micro-batches of a shard cut its order into pieces whose
- * sizes differ by at most one. So every sample is in exactly one step of an epoch, whoever computes it.
- */
+export { stepsPerEpoch } from "./deal.ts";
+
 export interface PlanSettings {
-  /** Class of every training sample. */
+  /** Class of every training sample, in the order of the data set. */
   readonly labels: ArrayLike<number>;
   readonly seed: number;
   /** V. */
@@ -14,92 +13,99 @@ export interface PlanSettings {
   readonly stepsPerEpoch: number;
 }
 
-/** Smallest micro-batch: batch norm needs a variance. */
-const SMALLEST = 2;
+/** Epochs whose orders are kept: the current one and, around its end, the next. */
+const KEPT_EPOCHS = 2;
 
 /**
- * Steps of one epoch for a planned global batch: trainImages / batch rounded, but no more than leave every micro-batch at
- * least two samples; 0 where even one step cannot.
+ * Which samples a micro-batch holds: a pure function of (seed, epoch, step, shard). Samples are dealt to shards once,
+ * stratified by class; each epoch permutes inside a shard; the micro-batches of a shard cut its order into pieces. So
+ * every sample is in exactly one step of an epoch, whoever computes it. Micro-batches differ in size by at most one,
+ * and so do global batches.
  */
-export function stepsPerEpoch(trainImages: number, batch: number, shards: number): number {
-  const smallestShard = Math.floor(trainImages / shards);
-  const most = Math.floor(smallestShard / SMALLEST);
-  return Math.min(most, Math.max(1, Math.round(trainImages / batch)));
-}
-
-/** Deals sample ids to shards, class by class in turn, so that sizes and class counts differ by at most one. */
-export function deal(labels: ArrayLike<number>, shards: number, seed: number): Int32Array[] {
-  const byClass = new Map<number, number[]>();
-  for (let id = 0; id < labels.length; id++) {
-    const members = byClass.get(labels[id]!) ?? [];
-    byClass.set(labels[id]!, members);
-    members.push(id);
-  }
-  const dealt: number[][] = Array.from({ length: shards }, () => []);
-  let next = 0;
-  for (const label of [...byClass.keys()].sort((a, b) => a - b)) {
-    const members = byClass.get(label)!;
-    new Stream(seed, DOMAIN.deal, label).shuffle(members);
-    for (const id of members) dealt[next++ % shards]!.push(id);
-  }
-  return dealt.map((ids) => Int32Array.from(ids));
-}
-
 export class Plan {
+  readonly trainImages: number;
   readonly shards: number;
   readonly stepsPerEpoch: number;
-  private readonly seed: number;
-  private readonly dealt: readonly Int32Array[];
-  /** Orders of the epochs last asked for, by shard: a loader runs at most a step ahead. */
-  private readonly orders = new Map<string, Int32Array>();
+  readonly #seed: number;
+  readonly #dealt: readonly Int32Array[];
+  readonly #cuts: readonly Cut[];
+  /** Orders by epoch and shard, made when they are first asked for. */
+  readonly #orders = new Map<number, (Int32Array | undefined)[]>();
 
-  constructor({ labels, seed, shards, stepsPerEpoch: steps }: PlanSettings) {
+  /** @throws LockstepError LS_PLAN_TOO_FEW_IMAGES where a micro-batch would have fewer than two samples. */
+  constructor({ labels, seed, shards, stepsPerEpoch }: PlanSettings) {
+    if (!Number.isInteger(stepsPerEpoch) || stepsPerEpoch < 1) throw new RangeError(`${stepsPerEpoch} steps per epoch`);
+    if (Math.floor(Math.floor(labels.length / shards) / stepsPerEpoch) < SMALLEST_MICRO_BATCH) {
+      throw new LockstepError(
+        "LS_PLAN_TOO_FEW_IMAGES",
+        `${labels.length} images in ${shards} shards and ${stepsPerEpoch} steps leave micro-batches of fewer than ` +
+          `${SMALLEST_MICRO_BATCH} samples.`,
+        { hint: "Use fewer shards (--shards) or a larger batch (--batch).", exitCode: 2 },
+      );
+    }
+    this.trainImages = labels.length;
     this.shards = shards;
-    this.stepsPerEpoch = steps;
-    this.seed = seed;
-    this.dealt = deal(labels, shards, seed);
+    this.stepsPerEpoch = stepsPerEpoch;
+    this.#seed = seed;
+    this.#dealt = deal(labels, shards, seed);
+    this.#cuts = cutsOf(labels.length, shards, stepsPerEpoch);
   }
 
-  /** Sample ids of the micro-batch of `shard` in global step `step`, in the order in which they are fed. */
+  /**
+   * Sample ids of the micro-batch of `shard` in step `step` of the run, in the order in which they are fed. A view of
+   * the epoch's order: it stays valid and must not be written.
+   */
   microBatch(step: number, shard: number): Int32Array {
-    const epoch = Math.floor(step / this.stepsPerEpoch);
+    const cut = this.#cut(shard);
     const inEpoch = step % this.stepsPerEpoch;
-    const order = this.order(epoch, shard);
-    const at = (i: number) => Math.floor((i * order.length) / this.stepsPerEpoch);
-    return order.subarray(at(inEpoch), at(inEpoch + 1));
+    const from = cutStart(cut, inEpoch);
+    return this.#order(Math.floor(step / this.stepsPerEpoch), shard).subarray(from, from + cutSize(cut, inEpoch));
   }
 
   /** Samples of all shards in a step: the count by which the update divides. */
   globalCount(step: number): number {
-    let count = 0;
-    for (let shard = 0; shard < this.shards; shard++) count += this.sizeOf(step, shard);
-    return count;
-  }
-
-  sizeOf(step: number, shard: number): number {
-    const length = this.dealt[shard]!.length;
     const inEpoch = step % this.stepsPerEpoch;
-    const at = (i: number) => Math.floor((i * length) / this.stepsPerEpoch);
-    return at(inEpoch + 1) - at(inEpoch);
+    return this.#cuts.reduce((sum, cut) => sum + cutSize(cut, inEpoch), 0);
   }
 
-  /** The sizes that micro-batches have, ascending: one or two. */
+  /** Samples of one micro-batch. */
+  sizeOf(step: number, shard: number): number {
+    return cutSize(this.#cut(shard), step % this.stepsPerEpoch);
+  }
+
+  /** The sizes that micro-batches have, ascending: one, or two neighbouring numbers. */
   sizes(): number[] {
-    const sizes = new Set<number>();
-    for (let step = 0; step < this.stepsPerEpoch; step++) {
-      for (let shard = 0; shard < this.shards; shard++) sizes.add(this.sizeOf(step, shard));
-    }
-    return [...sizes].sort((a, b) => a - b);
+    return sizesOf(this.#cuts);
   }
 
-  private order(epoch: number, shard: number): Int32Array {
-    const key = `${epoch}/${shard}`;
-    const known = this.orders.get(key);
-    if (known !== undefined) return known;
-    const order = this.dealt[shard]!.slice();
-    new Stream(this.seed, DOMAIN.order, epoch, shard).shuffle(order);
-    this.orders.set(key, order);
-    if (this.orders.size > 2 * this.shards) this.orders.delete(this.orders.keys().next().value!);
-    return order;
+  #cut(shard: number): Cut {
+    const cut = this.#cuts[shard];
+    if (cut === undefined) throw new RangeError(`shard ${shard} of ${this.shards}`);
+    return cut;
   }
+
+  #order(epoch: number, shard: number): Int32Array {
+    let orders = this.#orders.get(epoch);
+    if (orders === undefined) {
+      orders = [];
+      this.#orders.set(epoch, orders);
+      if (this.#orders.size > KEPT_EPOCHS) this.#orders.delete(this.#orders.keys().next().value!);
+    }
+    orders[shard] ??= new Stream(this.#seed, DOMAIN.order, epoch, shard).shuffle(this.#dealt[shard]!.slice());
+    return orders[shard];
+  }
+}
+
+/** The sizes that micro-batches of a run have, without its labels: ascending, one or two neighbouring numbers. */
+export function microBatchSizes(trainImages: number, shards: number, stepsPerEpoch: number): number[] {
+  return sizesOf(cutsOf(trainImages, shards, stepsPerEpoch));
+}
+
+function sizesOf(cuts: readonly Cut[]): number[] {
+  const sizes = new Set<number>();
+  for (const { base, extra, steps } of cuts) {
+    if (extra < steps) sizes.add(base);
+    if (extra > 0) sizes.add(base + 1);
+  }
+  return [...sizes].sort((a, b) => a - b);
 }
