@@ -1,0 +1,50 @@
+import type { Recipe } from "../../shared/config/schema.ts";
+import type { Layout } from "../../shared/model/layout.ts";
+import { DOMAIN, Stream } from "../../shared/plan/random.ts";
+import type { ImageShape } from "../../shared/data/dataset.ts";
+import { type Arithmetic, hex64 } from "../arithmetic/arithmetic.ts";
+import { Augmenter } from "../loader/augment.ts";
+import { slotLayout } from "../loader/slot.ts";
+import type { HashedVector } from "../memory/plan.ts";
+import type { ShardGradient } from "./shard-gradient.ts";
+
+/**
+ * Hashes of the gradients of fixed micro-batches, from raw generated images through augmentation and the model, one for
+ * every shape in the plan. Workers of equal fingerprint produce the same bits; the run refuses others.
+ */
+export function fingerprint(parts: {
+  readonly arithmetic: Arithmetic;
+  readonly gradient: ShardGradient;
+  readonly layout: Layout;
+  readonly recipe: Recipe;
+  readonly shape: ImageShape;
+  /** Sizes of micro-batches in the plan. */
+  readonly sizes: readonly number[];
+  /** A loader slot and a gradient buffer that nobody uses yet. */
+  readonly slot: number;
+  readonly buffer: HashedVector;
+}): string[] {
+  const { arithmetic, gradient, layout, recipe, shape, sizes, slot, buffer } = parts;
+  const { memory } = arithmetic;
+  const at = slotLayout(recipe);
+  const augmenter = new Augmenter(recipe.augmentation, shape, recipe.seed);
+  const sides = [...new Set(recipe.resolutions.map((resolution) => resolution.side))];
+  const raw = new Uint8Array(shape.channels * shape.height * shape.width);
+  return sides.flatMap((side) =>
+    sizes.map((samples) => {
+      const pixels = side * side * shape.channels;
+      const labels = new Int32Array(memory.buffer, slot + at.labels, samples);
+      for (let i = 0; i < samples; i++) {
+        const draw = new Stream(recipe.seed, DOMAIN.fingerprint, i, side);
+        for (let j = 0; j < raw.length; j += 4) new DataView(raw.buffer).setUint32(j, draw.uint32(), true);
+        augmenter.train(raw, 0, i, side, new Float32Array(memory.buffer, slot + at.images + i * pixels * 4, pixels));
+        labels[i] = i % recipe.data.classes;
+      }
+      arithmetic.zero(buffer.address, buffer.bytes);
+      const input = { images: slot + at.images, labels: slot + at.labels, samples, side, epoch: 0, step: 0, shard: 0 };
+      gradient.run(input, buffer.address);
+      arithmetic.blockHashes(buffer.address, layout.vectorFloats, buffer.table);
+      return hex64(arithmetic.hashTable(buffer.table, buffer.entries));
+    }),
+  );
+}

@@ -1,0 +1,46 @@
+import type { LayersModel, SymbolicTensor } from "@tensorflow/tfjs-layers";
+import type { TensorFlow } from "../tensorflow.ts";
+
+/**
+ * AlexNet-like: three convolutions, global average pooling, one dense layer, so that class activation maps are exact
+ * (Zhou et al. 2016). Batch norm and relu after each convolution. Ends in logits.
+ *
+ * Options: `widths` (channels of the three convolutions), `dropout` (rate before the dense layer).
+ */
+export function alexnet(
+  tf: TensorFlow,
+  [height, width, channels]: readonly [number, number, number],
+  classes: number,
+  { widths = [64, 160, 320], dropout = 0.1 }: { widths?: readonly number[]; dropout?: number } = {},
+): LayersModel {
+  const input = tf.input({ shape: [null, null, channels] as unknown as number[], name: "images" });
+  const unit = (x: SymbolicTensor, index: number, kernelSize: number, strides: number) => {
+    const name = `conv${index}`;
+    const convolution = tf.layers.conv2d({
+      filters: widths[index - 1]!,
+      kernelSize,
+      strides,
+      padding: "same",
+      useBias: false,
+      kernelInitializer: "heNormal",
+      name,
+    });
+    const normal = tf.layers.batchNormalization({ epsilon: 1e-5, name: `${name}_norm` });
+    const relu = tf.layers.activation({ activation: "relu", name: `${name}_relu` });
+    return relu.apply(normal.apply(convolution.apply(x))) as SymbolicTensor;
+  };
+  const pool = (x: SymbolicTensor, index: number) =>
+    tf.layers.maxPooling2d({ poolSize: 2, strides: 2, padding: "same", name: `pool${index}` }).apply(x) as SymbolicTensor;
+
+  // Small images lose less resolution on the way.
+  const small = Math.min(height, width) < 48;
+  let x = unit(input, 1, 5, small ? 1 : 2);
+  x = pool(x, 1);
+  x = unit(x, 2, 3, 1);
+  x = pool(x, 2);
+  x = unit(x, 3, 3, 1);
+  x = tf.layers.globalAveragePooling2d({ name: "pooled" } as never).apply(x) as SymbolicTensor;
+  if (dropout > 0) x = tf.layers.dropout({ rate: dropout, name: "dropout" }).apply(x) as SymbolicTensor;
+  x = tf.layers.dense({ units: classes, kernelInitializer: "glorotUniform", name: "logits" }).apply(x) as SymbolicTensor;
+  return tf.model({ inputs: input, outputs: x, name: "alexnet" });
+}

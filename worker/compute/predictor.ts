@@ -1,0 +1,96 @@
+import type { LayersModel, SymbolicTensor } from "@tensorflow/tfjs-layers";
+import type { Tensor, Tensor2D, Tensor4D } from "@tensorflow/tfjs-core";
+import type { Layout } from "../../shared/model/layout.ts";
+import { layersOf, tensorsOf } from "./model-tensors.ts";
+import type { TensorFlow } from "./tensorflow.ts";
+
+export interface Prediction {
+  /** float32 [samples, classes] */
+  readonly logits: Float32Array;
+  /**
+   * Class activation maps of every class, float32 [samples, mapHeight, mapWidth, classes]; null for models that do not
+   * end in global average pooling and one dense layer.
+   */
+  readonly maps: { readonly values: Float32Array; readonly height: number; readonly width: number } | null;
+}
+
+/** Runs the model as its users will: moving statistics, no dropout, weights from a flat vector. */
+export class Predictor {
+  private readonly tf: TensorFlow;
+  private readonly model: LayersModel;
+  /** Images to [features before pooling, logits], where the model ends in pooling and a dense layer. */
+  private readonly withFeatures: LayersModel | null;
+
+  constructor(tf: TensorFlow, model: LayersModel, layout: Layout, weights: Float32Array) {
+    this.tf = tf;
+    this.model = model;
+    const slots = new Map([...layout.trainable, ...layout.statistics].map((slot) => [slot.name, slot]));
+    for (const { spec, variable } of tensorsOf(model)) {
+      const { offset, size } = slots.get(spec.name)!;
+      const writable = variable as unknown as { write(value: Tensor): void };
+      tf.tidy(() => writable.write(tf.tensor(weights.slice(offset, offset + size), [...spec.shape])));
+    }
+    this.withFeatures = featuresOf(tf, model);
+  }
+
+  get hasExactMaps(): boolean {
+    return this.withFeatures !== null;
+  }
+
+  /**
+   * @param images float32 [samples, height, width, channels], normalised
+   * @param flipAveraging averages logits and (mirrored back) maps with those of the mirror images
+   */
+  run(images: Float32Array, shape: readonly [number, number, number, number], flipAveraging: boolean): Prediction {
+    const { tf } = this;
+    let prediction: Prediction | null = null;
+    tf.tidy(() => {
+      const x = tf.tensor4d(images, [...shape] as [number, number, number, number]);
+      const straight = this.forward(x);
+      if (!flipAveraging) {
+        prediction = this.read(straight);
+        return;
+      }
+      const mirrored = this.forward(x.reverse(2) as Tensor4D);
+      const logits = straight.logits.add(mirrored.logits).mul(0.5) as Tensor2D;
+      const maps =
+        straight.maps === null ? null : (straight.maps.add(mirrored.maps!.reverse(2)).mul(0.5) as Tensor4D);
+      prediction = this.read({ logits, maps });
+    });
+    return prediction!;
+  }
+
+  private forward(x: Tensor4D): { logits: Tensor2D; maps: Tensor4D | null } {
+    if (this.withFeatures === null) return { logits: this.model.predict(x) as Tensor2D, maps: null };
+    const [features, logits] = this.withFeatures.predict(x) as [Tensor4D, Tensor2D];
+    const dense = layersOf(this.model).at(-1)!;
+    const [kernel, bias] = dense.getWeights() as [Tensor2D, Tensor | undefined];
+    const [samples, height, width, channels] = features.shape;
+    // The logit is the mean of this map over its positions: pooling and the dense layer commute.
+    const flat = features.reshape([samples * height * width, channels]).matMul(kernel);
+    const maps = (bias === undefined ? flat : flat.add(bias)).reshape([samples, height, width, kernel.shape[1]]);
+    return { logits, maps: maps as Tensor4D };
+  }
+
+  private read({ logits, maps }: { logits: Tensor2D; maps: Tensor4D | null }): Prediction {
+    return {
+      logits: logits.dataSync() as Float32Array,
+      maps:
+        maps === null
+          ? null
+          : { values: maps.dataSync() as Float32Array, height: maps.shape[1], width: maps.shape[2] },
+    };
+  }
+}
+
+/** The model with the input of its global average pooling as a second output, or null where it has another end. */
+function featuresOf(tf: TensorFlow, model: LayersModel): LayersModel | null {
+  const names = model.layers.map((layer) => layer.getClassName());
+  const tail = model.layers.at(-1);
+  const rest = names.slice(0, -1).filter((name) => name !== "Dropout");
+  if (tail?.getClassName() !== "Dense" || rest.at(-1) !== "GlobalAveragePooling2D") return null;
+  const activation = (tail.getConfig() as { activation?: string }).activation ?? "linear";
+  if (activation !== "linear") return null;
+  const pooling = model.layers.findLast((layer) => layer.getClassName() === "GlobalAveragePooling2D")!;
+  return tf.model({ inputs: model.inputs, outputs: [pooling.input as SymbolicTensor, model.outputs[0]!] });
+}

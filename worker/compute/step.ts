@@ -1,0 +1,136 @@
+import type { Recipe } from "../../shared/config/schema.ts";
+import { type Layout, TAIL } from "../../shared/model/layout.ts";
+import { childrenOf, maximalNodes, type ShardRange, sizeOf } from "../../shared/plan/tree.ts";
+import type { ShardRecord } from "../../shared/protocol/trailer.ts";
+import { type Arithmetic, hex64 } from "../arithmetic/arithmetic.ts";
+import type { LoaderPool } from "../loader/pool.ts";
+import type { Control } from "../memory/control.ts";
+import type { HashedVector, MemoryPlan } from "../memory/plan.ts";
+import type { ShardGradient } from "./shard-gradient.ts";
+
+/** A finished maximal node of this worker's range: where its sum and its block hashes lie. */
+export interface NodeBuffer {
+  readonly range: ShardRange;
+  readonly address: number;
+  readonly table: number;
+}
+
+export interface ShardsDone {
+  readonly nodes: readonly NodeBuffer[];
+  readonly shards: readonly ShardRecord[];
+}
+
+/**
+ * Computes the gradients of a range of shards, one micro-batch at a time, and adds them along the canonical tree into
+ * the range's maximal nodes. Stops between micro-batches when `wanted` says that the step is not wanted any more.
+ */
+export class ShardSums {
+  private readonly arithmetic: Arithmetic;
+  private readonly memory: MemoryPlan;
+  private readonly layout: Layout;
+  private readonly recipe: Recipe;
+  private readonly gradient: ShardGradient;
+  private readonly loader: LoaderPool;
+  private readonly control: Control;
+  private readonly recentMillis: number[] = [];
+
+  constructor(parts: {
+    arithmetic: Arithmetic;
+    memory: MemoryPlan;
+    layout: Layout;
+    recipe: Recipe;
+    gradient: ShardGradient;
+    loader: LoaderPool;
+    control: Control;
+  }) {
+    this.arithmetic = parts.arithmetic;
+    this.memory = parts.memory;
+    this.layout = parts.layout;
+    this.recipe = parts.recipe;
+    this.gradient = parts.gradient;
+    this.loader = parts.loader;
+    this.control = parts.control;
+  }
+
+  /** Null where the step was given up. */
+  run(step: number, range: ShardRange, wanted: () => boolean): ShardsDone | null {
+    const free = [...this.memory.nodes];
+    const shards: ShardRecord[] = [];
+    const nodes: NodeBuffer[] = [];
+    for (const node of maximalNodes(this.recipe.shards, range)) {
+      const buffer = this.sum(step, node, free, shards, wanted);
+      if (buffer === null) return null;
+      nodes.push({ range: node, address: buffer.address, table: buffer.table });
+    }
+    return { nodes, shards };
+  }
+
+  private sum(
+    step: number,
+    node: ShardRange,
+    free: HashedVector[],
+    shards: ShardRecord[],
+    wanted: () => boolean,
+  ): HashedVector | null {
+    if (sizeOf(node) === 1) {
+      if (!wanted()) return null;
+      const buffer = free.pop()!;
+      shards.push(this.shard(step, node.from, buffer));
+      return buffer;
+    }
+    const [left, right] = childrenOf(node);
+    const a = this.sum(step, left, free, shards, wanted);
+    const b = a === null ? null : this.sum(step, right, free, shards, wanted);
+    if (a === null || b === null) return null;
+    this.add(a.address, b.address);
+    free.push(b);
+    this.arithmetic.blockHashes(a.address, this.layout.vectorFloats, a.table);
+    return a;
+  }
+
+  /** a += b; trainable sums are rounded to bfloat16 where the wire is, so that the bits do not depend on who adds. */
+  private add(a: number, b: number): void {
+    const { arithmetic, layout, recipe } = this;
+    const trainable = layout.trainableFloats;
+    const rest = trainable * 4;
+    if (recipe.wire === "bf16") arithmetic.addBf16(a, a, b, trainable);
+    else arithmetic.add(a, a, b, trainable);
+    arithmetic.add(a + rest, a + rest, b + rest, layout.vectorFloats - trainable);
+  }
+
+  private shard(step: number, shard: number, buffer: HashedVector): ShardRecord {
+    const { arithmetic, layout, recipe, control } = this;
+    const started = performance.now();
+    const batch = this.loader.take(step, shard);
+    const loaded = performance.now();
+    arithmetic.zero(buffer.address, layout.vectorFloats * 4);
+    const epoch = Math.floor(step / recipe.stepsPerEpoch);
+    const { correct } = this.gradient.run({ ...batch, epoch, step, shard }, buffer.address);
+    this.loader.release(batch.slot);
+    if (recipe.wire === "bf16") arithmetic.roundBf16(buffer.address, buffer.address, layout.trainableFloats);
+    arithmetic.blockHashes(buffer.address, layout.vectorFloats, buffer.table);
+    const gradientDigest = hex64(arithmetic.hashTable(buffer.table, buffer.entries));
+    this.account(loaded - started, performance.now() - loaded, batch.samples);
+    void control;
+    return { shard, idsDigest: batch.digest, samples: batch.samples, correct, gradientDigest };
+  }
+
+  private account(loadingMillis: number, computeMillis: number, samples: number): void {
+    const { counters } = this.control;
+    counters.add("loadingMillis", loadingMillis);
+    counters.add("computeMillis", computeMillis);
+    counters.add("microBatches", 1);
+    counters.add("images", samples);
+    if (loadingMillis > 1) counters.add("loaderStalls", 1);
+    this.recentMillis.push(loadingMillis + computeMillis);
+    if (this.recentMillis.length > 31) this.recentMillis.shift();
+    const sorted = [...this.recentMillis].sort((a, b) => a - b);
+    counters.set("shardMillis", sorted[sorted.length >> 1]!);
+  }
+}
+
+/** The tail's sums of a gradient or reduced vector. */
+export function tailOf(memory: WebAssembly.Memory, layout: Layout, address: number) {
+  const tail = new Float32Array(memory.buffer, address + layout.stateFloats * 4, 3);
+  return { loss: tail[TAIL.loss]!, correct: tail[TAIL.correct]!, samples: tail[TAIL.samples]! };
+}

@@ -1,0 +1,91 @@
+import { createRequire } from "node:module";
+import { cpus } from "node:os";
+import util from "node:util";
+import type * as tfTypes from "@tensorflow/tfjs-node-gpu";
+import { LockstepError } from "../../shared/errors.ts";
+
+/** TensorFlow.js on the native backend. */
+export type TensorFlow = typeof tfTypes;
+
+export interface ComputeDevice {
+  /** `cpu`, or the index of a GPU as nvidia-smi counts them. */
+  readonly device: string;
+  readonly threads: number;
+}
+
+/**
+ * Environment that must stand before the process starts: a thread's process.env is a copy that native code never sees.
+ * Deterministic kernels everywhere; one visible GPU, since the add-on puts tensors on the last one it sees.
+ */
+export function computeEnvironment({ device, threads }: ComputeDevice): Record<string, string> {
+  return {
+    OMP_NUM_THREADS: String(threads),
+    TF_NUM_INTRAOP_THREADS: String(threads),
+    TF_NUM_INTEROP_THREADS: "1",
+    TF_CPP_MIN_LOG_LEVEL: "2",
+    TF_DETERMINISTIC_OPS: "1",
+    TF_CUDNN_USE_FRONTEND: "1",
+    TF_CUDNN_USE_AUTOTUNE: "0",
+    NVIDIA_TF32_OVERRIDE: "0",
+    CUDA_DEVICE_ORDER: "PCI_BUS_ID",
+    CUDA_VISIBLE_DEVICES: device === "cpu" ? "-1" : device,
+    TF_FORCE_GPU_ALLOW_GROWTH: "true",
+  };
+}
+
+/**
+ * Loads TensorFlow in this thread.
+ * @throws LockstepError LS_RUNTIME where the native library or its add-on is missing or does not load.
+ */
+export function loadTensorFlow(): TensorFlow {
+  // tfjs-node calls a function that Node 23 removed.
+  const legacy = util as unknown as { isNullOrUndefined?: (value: unknown) => boolean };
+  legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
+  try {
+    const tf = createRequire(import.meta.url)("@tensorflow/tfjs-node-gpu") as TensorFlow;
+    tf.env().set("IS_TEST", false);
+    return tf;
+  } catch (cause) {
+    throw new LockstepError("LS_RUNTIME", `TensorFlow's native library does not load: ${(cause as Error).message.split("\n")[0]}.`, {
+      hint: "Run `npx lockstep setup`, then `npx lockstep doctor`.",
+      exitCode: 3,
+      cause,
+    });
+  }
+}
+
+/** What explains the bits of this process, for people; the fingerprint decides. */
+export function runtimeLabels(tf: TensorFlow): Record<string, string> {
+  const backend = tf.backend() as unknown as { isUsingGpuDevice: boolean; binding: { TF_Version?: string } };
+  return {
+    tensorflow: String(backend.binding.TF_Version ?? "unknown"),
+    tfjs: tf.version_core,
+    device: backend.isUsingGpuDevice ? "gpu" : "cpu",
+    cpu: cpus()[0]?.model.trim() ?? "unknown",
+    threads: process.env.OMP_NUM_THREADS ?? "default",
+    node: process.version,
+  };
+}
+
+/**
+ * A float32 tensor over shared memory. On the CPU it shares the memory when its address is a multiple of 64, so that an
+ * update of the weights in place is seen at once; `shares` tells whether this backend does.
+ */
+export function bindTensor(tf: TensorFlow, memory: WebAssembly.Memory, address: number, shape: number[]): tfTypes.Tensor {
+  const size = shape.reduce((product, extent) => product * extent, 1);
+  return tf.tensor(new Float32Array(memory.buffer, address, size), shape, "float32");
+}
+
+/** Tries it out: does a tensor over this memory see later writes? `scratch`: 64 writable bytes, 64-byte aligned. */
+export function sharesMemory(tf: TensorFlow, memory: WebAssembly.Memory, scratch: number): boolean {
+  const view = new Float32Array(memory.buffer, scratch, 16);
+  view.fill(1);
+  return tf.tidy(() => {
+    const tensor = bindTensor(tf, memory, scratch, [16]);
+    const before = tensor.add(0).dataSync()[0];
+    view.fill(2);
+    const after = tensor.add(0).dataSync()[0];
+    view.fill(0);
+    return before === 1 && after === 2;
+  });
+}
