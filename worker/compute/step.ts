@@ -53,7 +53,7 @@ export class ShardSums {
   }
 
   /** Null where the step was given up. */
-  run(step: number, range: ShardRange, wanted: () => boolean): ShardsDone | null {
+  run(step: number, range: ShardRange, wanted: (shard: number) => boolean): ShardsDone | null {
     const free = [...this.memory.nodes];
     const shards: ShardRecord[] = [];
     const nodes: NodeBuffer[] = [];
@@ -70,10 +70,10 @@ export class ShardSums {
     node: ShardRange,
     free: HashedVector[],
     shards: ShardRecord[],
-    wanted: () => boolean,
+    wanted: (shard: number) => boolean,
   ): HashedVector | null {
     if (sizeOf(node) === 1) {
-      if (!wanted()) return null;
+      if (!wanted(node.from)) return null;
       const buffer = free.pop()!;
       shards.push(this.shard(step, node.from, buffer));
       return buffer;

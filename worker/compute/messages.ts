@@ -1,0 +1,84 @@
+import type { Config } from "../../shared/config/schema.ts";
+import type { Layout } from "../../shared/model/layout.ts";
+import type { ModelFacts } from "../../shared/protocol/messages.ts";
+import type { ShardRecord } from "../../shared/protocol/trailer.ts";
+import type { ShardRange } from "../../shared/plan/tree.ts";
+import type { Tip } from "../../shared/protocol/view.ts";
+import type { MemoryPlan } from "../memory/plan.ts";
+import type { NodeBuffer } from "./step.ts";
+
+/** What the main thread asks of the compute thread; it answers in the order of the requests. */
+export type ComputeRequest =
+  | { readonly kind: "compute"; readonly viewTag: number; readonly step: number; readonly shards: ShardRange }
+  | {
+      readonly kind: "commit";
+      readonly viewTag: number;
+      readonly step: number;
+      readonly parent: string;
+      /** Digests of the ids of all shards, in shard order. */
+      readonly idsDigests: readonly string[];
+      /** Samples of the whole step. */
+      readonly samples: number;
+    }
+  /** Makes the initial state again. */
+  | { readonly kind: "initial" }
+  /** The state came from elsewhere (a pull, a checkpoint): what is kept beside it must follow. */
+  | { readonly kind: "replaced" }
+  /** Copies the state into the snapshot region. */
+  | { readonly kind: "snapshot"; readonly tip: Tip }
+  | { readonly kind: "evaluate"; readonly batch: number }
+  | { readonly kind: "inject"; readonly fault: string }
+  | { readonly kind: "stop" };
+
+export type ComputeReply =
+  | {
+      readonly kind: "ready";
+      readonly memory: WebAssembly.Memory;
+      readonly plan: MemoryPlan;
+      readonly layout: Layout;
+      readonly fingerprint: readonly string[];
+      readonly root: Tip;
+      readonly labels: Readonly<Record<string, string>>;
+      readonly facts: ModelFacts;
+    }
+  | {
+      readonly kind: "computed";
+      readonly viewTag: number;
+      readonly step: number;
+      readonly nodes: readonly NodeBuffer[];
+      readonly shards: readonly ShardRecord[];
+      readonly stateHash: string;
+    }
+  | {
+      readonly kind: "updated";
+      readonly viewTag: number;
+      readonly step: number;
+      readonly lineage: string;
+      readonly stateHash: string;
+      readonly loss: number;
+      readonly gradientNorm: number;
+      readonly applied: boolean;
+    }
+  /** The word was closed before the commit: nothing happened. */
+  | { readonly kind: "notCommitted"; readonly viewTag: number; readonly step: number }
+  | { readonly kind: "initial"; readonly tip: Tip }
+  | { readonly kind: "snapshot"; readonly tip: Tip }
+  | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
+  | { readonly kind: "failed"; readonly code: string; readonly message: string };
+
+/** Predictions for the test images [from, from + samples). */
+export interface EvaluatedBatch {
+  readonly from: number;
+  readonly samples: number;
+  readonly classes: number;
+  /** float32 [samples, classes] */
+  readonly logits: Float32Array;
+  readonly mapHeight: number;
+  readonly mapWidth: number;
+  /** float32 [samples, 2, mapHeight, mapWidth]: maps of the predicted and of the true class; empty without exact maps. */
+  readonly maps: Float32Array;
+}
+
+export interface ComputeData {
+  readonly config: Config;
+}

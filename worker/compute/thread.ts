@@ -1,0 +1,223 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { recipeHash } from "../../shared/config/canonical.ts";
+import { openDataset } from "../../shared/data/dataset.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import { layoutOf } from "../../shared/model/layout.ts";
+import { nextLineage, rootLineage } from "../../shared/model/lineage.ts";
+import { Plan } from "../../shared/plan/plan.ts";
+import type { ShardRange } from "../../shared/plan/tree.ts";
+import type { Tip } from "../../shared/protocol/view.ts";
+import { hex64, loadArithmeticSync } from "../arithmetic/arithmetic.ts";
+import { LoaderPool } from "../loader/pool.ts";
+import { slotLayout } from "../loader/slot.ts";
+import { controlOf } from "../memory/control.ts";
+import { createMemory, planMemory } from "../memory/plan.ts";
+import { evaluateBatch } from "./evaluate.ts";
+import { fingerprint } from "./fingerprint.ts";
+import { useNativeGradients } from "./kernels.ts";
+import type { ComputeData, ComputeReply, ComputeRequest } from "./messages.ts";
+import { initialWeights, tensorsOf } from "./model-tensors.ts";
+import { buildModel } from "./models/index.ts";
+import { Predictor } from "./predictor.ts";
+import { ShardGradient } from "./shard-gradient.ts";
+import { ShardSums } from "./step.ts";
+import { loadTensorFlow, runtimeLabels, sharesMemory } from "./tensorflow.ts";
+import { Update } from "./update.ts";
+
+/**
+ * The compute thread: TensorFlow, the loaders, and the update of the state in shared memory. It blocks while it works and
+ * does one request at a time; the commit word decides between it and the main thread.
+ */
+const { config } = workerData as ComputeData;
+const { recipe, place } = config;
+const reply = (message: ComputeReply) => parentPort!.postMessage(message);
+
+async function prepare() {
+  const tf = loadTensorFlow();
+  useNativeGradients(tf);
+  const dataset = openDataset(place.dataDirectory);
+  const { height, width, channels } = dataset.shape;
+  const model = await buildModel(tf, recipe.model, [height, width, channels], recipe.data.classes, place.modelFile);
+  const tensors = tensorsOf(model);
+  const layout = layoutOf(tensors.map(({ spec }) => spec), recipe.bucketBytes);
+  const memoryPlan = planMemory({
+    layout,
+    shards: recipe.shards,
+    optimizer: recipe.optimizer.kind,
+    ema: recipe.ema !== null,
+    loaderSlots: LOADER_SLOTS,
+    loaderBytes: slotLayout(recipe).bytes,
+    receiveBytes: 65536,
+  });
+  const memory = createMemory(memoryPlan);
+  const arithmetic = loadArithmeticSync(memory);
+  const control = controlOf(memory, memoryPlan.control.address);
+  const slots = memoryPlan.loader.map((region) => region.address);
+  const shared = sharesMemory(tf, memory, slots[0]!);
+  const weights = memoryPlan.state.weights;
+  const gradient = new ShardGradient(tf, model, { layout, memory, weights, recipe, shared });
+  const threadFile = new URL("../loader/thread.js", import.meta.url);
+  const loader = new LoaderPool({ memory, slots, dataDirectory: place.dataDirectory, recipe, threads: 1, threadFile });
+  const { seed, shards, stepsPerEpoch } = recipe;
+  const plan = new Plan({ labels: dataset.train.labels, seed, shards, stepsPerEpoch });
+  const sums = new ShardSums({ arithmetic, memory: memoryPlan, layout, recipe, gradient, loader, control });
+  const update = new Update(arithmetic, memoryPlan, layout, recipe);
+  return { tf, dataset, model, tensors, layout, memoryPlan, memory, arithmetic, control, slots, gradient, loader, plan, sums, update };
+}
+
+/** Prepared micro-batches: those of the step under way and the first of the next. */
+const LOADER_SLOTS = 4;
+
+const parts = await prepare().catch((error: unknown) => {
+  fail(error);
+  return process.exit(3);
+});
+const { tf, dataset, layout, memoryPlan, memory, arithmetic, control, loader } = parts;
+const { state } = memoryPlan;
+
+function fail(error: unknown): void {
+  const code = error instanceof LockstepError ? error.code : "LS_COMPUTE";
+  const message = error instanceof LockstepError ? [error.message, error.hint ?? ""].join(" ").trim() : String((error as Error).stack ?? error);
+  reply({ kind: "failed", code, message });
+}
+
+/** Hash of the whole state image as it is now. */
+function hashState(): string {
+  arithmetic.blockHashes(state.address, state.floats, state.table);
+  return hex64(arithmetic.hashTable(state.table, state.entries));
+}
+
+function makeInitial(): Tip {
+  arithmetic.zero(state.address, state.bytes);
+  const weights = new Float32Array(memory.buffer, state.weights, layout.stateFloats);
+  initialWeights(parts.tensors, layout, recipe.seed, weights);
+  if (state.ema !== null) arithmetic.copy(state.ema, state.weights, layout.stateFloats * 4);
+  const stateHash = hashState();
+  return { step: 0, lineage: rootLineage(recipeHash(recipe), recipe.data.sha256, stateHash), stateHash };
+}
+
+function compute(viewTag: number, step: number, shards: ShardRange): void {
+  const wanted = () => {
+    const word = control.commitWord.read();
+    return word.phase === "open" && word.viewTag === viewTag && word.step === step;
+  };
+  if (!wanted()) return;
+  control.counters.set("step", step);
+  const done = parts.sums.run(step, shards, (shard) => {
+    loader.prefetch(ahead(step, shards, shard));
+    return wanted();
+  });
+  if (done === null || !wanted()) return;
+  const started = performance.now();
+  const stateHash = hashState();
+  control.counters.add("hashMillis", performance.now() - started);
+  control.counters.set("loaderReady", loader.ready());
+  control.counters.set("tensors", tf.memory().numTensors);
+  reply({ kind: "computed", viewTag, step, nodes: done.nodes, shards: done.shards, stateHash });
+}
+
+/** This step's micro-batches from `next` on, then the next step's. */
+function* ahead(step: number, { from, to }: ShardRange, next: number) {
+  for (let shard = next; shard < to; shard++) yield { step, shard };
+  if (step + 1 >= recipe.steps) return;
+  for (let shard = from; shard < to; shard++) yield { step: step + 1, shard };
+}
+
+function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
+  const { viewTag, step, parent, idsDigests, samples } = request;
+  if (!control.commitWord.tryCommit(viewTag, step)) return reply({ kind: "notCommitted", viewTag, step });
+  const started = performance.now();
+  const reduced = memoryPlan.reduced[step % 2 === 0 ? 0 : 1];
+  arithmetic.blockHashes(reduced.address, reduced.floats, reduced.table);
+  const reducedHash = hex64(arithmetic.hashTable(reduced.table, reduced.entries));
+  const result = parts.update.apply(step, reduced.address, samples);
+  const lineage = nextLineage(parent, step, idsDigests, reducedHash);
+  const stateHash = hashState();
+  control.counters.add("updateMillis", performance.now() - started);
+  control.commitWord.finishUpdate(viewTag);
+  reply({ kind: "updated", viewTag, step, lineage, stateHash, ...result });
+}
+
+let predictor: Predictor | null = null;
+function evaluate(batch: number): void {
+  if (predictor === null) {
+    // Evaluation has a model of its own, with the exported weights: the training model keeps reading shared memory.
+    const source = state.ema ?? state.weights;
+    predictor = new Predictor(tf, parts.model, layout, new Float32Array(memory.buffer, source, layout.stateFloats));
+  }
+  const result = evaluateBatch(predictor, dataset, config, batch, place.evaluation!.batch);
+  parentPort!.postMessage({ kind: "evaluated", batch, result } satisfies ComputeReply);
+}
+
+function inject(fault: string): void {
+  const flip = (address: number) => {
+    new Uint8Array(memory.buffer)[address]! ^= 1;
+  };
+  if (fault === "flip-weights") flip(state.weights + 1);
+  else if (fault === "flip-slots") flip(state.slots[0]! + 1);
+  else if (fault === "crash-compute") throw new Error("injected crash of the compute thread");
+}
+
+function handle(request: ComputeRequest): void {
+  switch (request.kind) {
+    case "compute":
+      predictor = null;
+      return compute(request.viewTag, request.step, request.shards);
+    case "commit":
+      return commit(request);
+    case "initial":
+      return reply({ kind: "initial", tip: makeInitial() });
+    case "replaced":
+      predictor = null;
+      return;
+    case "snapshot":
+      arithmetic.copy(memoryPlan.snapshot.address, state.address, state.bytes);
+      return reply({ kind: "snapshot", tip: request.tip });
+    case "evaluate":
+      return evaluate(request.batch);
+    case "inject":
+      return inject(request.fault);
+    case "stop":
+      void loader.close().then(() => process.exit(0));
+      return;
+    default:
+      return request satisfies never;
+  }
+}
+
+parentPort!.on("message", (request: ComputeRequest) => {
+  try {
+    handle(request);
+  } catch (error) {
+    fail(error);
+  }
+});
+
+const root = makeInitial();
+const print = fingerprint({
+  arithmetic,
+  gradient: parts.gradient,
+  layout,
+  recipe,
+  shape: dataset.shape,
+  sizes: parts.plan.sizes(),
+  slot: parts.slots[0]!,
+  buffer: memoryPlan.nodes[0]!,
+});
+if (!arithmetic.keepsDenormals()) {
+  fail(new LockstepError("LS_DENORMALS", "This thread flushes denormals to zero after TensorFlow ran in it.", { exitCode: 3 }));
+}
+reply({
+  kind: "ready",
+  memory,
+  plan: memoryPlan,
+  layout,
+  fingerprint: print,
+  root,
+  labels: { ...runtimeLabels(tf), precision: recipe.precision, execution: recipe.execution },
+  facts: {
+    parameters: [...layout.trainable].reduce((sum, slot) => sum + slot.size, 0),
+    weightBytes: [...layout.trainable, ...layout.statistics].reduce((sum, slot) => sum + slot.size * 4, 0),
+    stateBytes: state.bytes,
+  },
+});
