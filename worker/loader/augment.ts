@@ -1,142 +1,169 @@
 import type { Augmentation } from "../../shared/config/schema.ts";
 import type { ImageShape } from "../../shared/data/dataset.ts";
+import { exp, ln } from "../../shared/plan/exact-math.ts";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
-import { fold, Resampler, type Taps, tapsOf } from "./resize.ts";
+import { Resampler, reflect, reversed, type Taps, tapsOf } from "./resize.ts";
 
 /**
- * From a stored image to what the model sees in training. Every draw is keyed by (seed, epoch, sample id), in one fixed
- * order, so that an image looks the same whoever prepares it.
+ * From a stored image to what the model sees: normalise, crop, flip, colour, cutout. Every draw is keyed by (seed,
+ * epoch, sample id) and made in this fixed order, so that an image looks the same whoever prepares it, and when.
  */
 export class Augmenter {
-  private readonly settings: Augmentation;
-  private readonly shape: ImageShape;
-  private readonly seed: number;
-  private readonly resampler = new Resampler();
-  private readonly whole = new Map<number, Taps>();
-  /** What lies outside of a zero border, in 0..255: the mean colour, which normalises to zero. */
-  private readonly outside: readonly number[];
+  readonly #settings: Augmentation;
+  readonly #shape: ImageShape;
+  readonly #draw: Stream;
+  readonly #seed: number;
+  /** Normalised value of each byte, 256 for each channel. */
+  readonly #normalised: Float32Array;
+  readonly #image: Float32Array;
+  readonly #resampler = new Resampler();
+  /** Taps of whole lines, by their length and output size. */
+  readonly #whole = new Map<string, Taps>();
 
   constructor(settings: Augmentation, shape: ImageShape, seed: number) {
-    this.settings = settings;
-    this.shape = shape;
-    this.seed = seed;
-    this.outside = settings.mean.map((mean) => mean * 255);
+    this.#settings = settings;
+    this.#shape = shape;
+    this.#seed = seed;
+    this.#draw = new Stream(seed, DOMAIN.augmentation);
+    this.#normalised = normalisedBytes(settings, shape.channels);
+    this.#image = new Float32Array(shape.channels * shape.height * shape.width);
   }
 
-  /** Training form of a uint8 [height, width, channels] image, as float32 [side, side, channels] in `into`. */
+  /** Training form of a uint8 [height, width, channels] image: float32 [side, side, channels] in `into`. */
   train(image: Uint8Array, epoch: number, id: number, side: number, into: Float32Array): void {
-    const draw = new Stream(this.seed, DOMAIN.augmentation, epoch, id);
-    this.crop(image, draw, side, into);
-    const flip = draw.uniform() < this.settings.flip;
-    if (flip) mirror(into, side, this.shape.channels);
-    this.normalise(into, side);
-    this.colour(into, draw, side);
-    this.cutout(into, draw, side);
+    const { resizedCrop } = this.#settings;
+    const draw = this.#draw.restart(this.#seed, DOMAIN.augmentation, epoch, id);
+    this.#normalise(image, this.#image);
+    if (resizedCrop === null) this.#paddedCrop(draw, side, into);
+    else this.#resizedCrop(draw, resizedCrop, side, into);
+    this.#colour(draw, into);
+    this.#cutout(draw, side, into);
   }
 
   /** Evaluation form: the whole image at `side`, normalised. */
   plain(image: Uint8Array, side: number, into: Float32Array): void {
-    const { height, width } = this.shape;
-    if (height === side && width === side) into.set(image);
-    else this.resample(image, 0, 0, width, height, side, into);
-    this.normalise(into, side);
+    const { height, width } = this.#shape;
+    if (height === side && width === side) return this.#normalise(image, into);
+    this.#normalise(image, this.#image);
+    this.#resample(this.#wholeTaps(width, side), this.#wholeTaps(height, side), into);
   }
 
-  private crop(image: Uint8Array, draw: Stream, side: number, into: Float32Array): void {
-    const { height, width, channels } = this.shape;
-    const { resizedCrop, cropPadding, border } = this.settings;
-    if (resizedCrop !== null) {
-      const area = draw.between(...resizedCrop.area) * height * width;
-      const [low, high] = resizedCrop.aspect;
-      const aspect = draw.between(low, high);
-      const cropWidth = Math.sqrt(area * aspect);
-      const cropHeight = Math.sqrt(area / aspect);
-      const left = draw.uniform() * (width - cropWidth);
-      const top = draw.uniform() * (height - cropHeight);
-      return this.resample(image, left, top, cropWidth, cropHeight, side, into);
+  #normalise(image: Uint8Array, into: Float32Array): void {
+    const { channels } = this.#shape;
+    const table = this.#normalised;
+    for (let c = 0; c < channels; c++) {
+      const offset = 256 * c;
+      for (let i = c; i < image.length; i += channels) into[i] = table[offset + image[i]!]!;
     }
-    const dx = cropPadding === 0 ? 0 : draw.integer(2 * cropPadding + 1) - cropPadding;
-    const dy = cropPadding === 0 ? 0 : draw.integer(2 * cropPadding + 1) - cropPadding;
-    if (height !== side || width !== side) return this.resample(image, dx, dy, width, height, side, into);
+  }
+
+  /** A window of the image's own size, moved by up to cropPadding pixels (He et al. 2015, section 4.2). */
+  #paddedCrop(draw: Stream, side: number, into: Float32Array): void {
+    const { height, width } = this.#shape;
+    const { cropPadding, border, flip } = this.#settings;
+    const left = draw.integer(2 * cropPadding + 1) - cropPadding;
+    const top = draw.integer(2 * cropPadding + 1) - cropPadding;
+    const mirrored = draw.uniform() < flip;
+    if (height === side && width === side) return this.#shift(left, top, mirrored, into);
+    const centred = left === 0 && top === 0;
+    const across = centred ? this.#wholeTaps(width, side) : tapsOf(width, left, width, side, border);
+    const down = centred ? this.#wholeTaps(height, side) : tapsOf(height, top, height, side, border);
+    this.#resample(mirrored ? reversed(across) : across, down, into);
+  }
+
+  /**
+   * A window of random area and aspect (Szegedy et al. 2015, section 6), logarithm of the aspect uniform. A window that
+   * is longer than the image in one direction holds the whole image there and the border around it.
+   */
+  #resizedCrop(draw: Stream, crop: NonNullable<Augmentation["resizedCrop"]>, side: number, into: Float32Array): void {
+    const { height, width } = this.#shape;
+    const { border, flip } = this.#settings;
+    const area = draw.between(...crop.area);
+    const [low, high] = crop.aspect;
+    const aspect = exp(draw.between(ln(low), ln(high)));
+    const cropWidth = width * Math.sqrt(area * aspect);
+    const cropHeight = height * Math.sqrt(area / aspect);
+    const left = draw.uniform() * (width - cropWidth);
+    const top = draw.uniform() * (height - cropHeight);
+    const mirrored = draw.uniform() < flip;
+    const across = tapsOf(width, left, cropWidth, side, border);
+    const down = tapsOf(height, top, cropHeight, side, border);
+    this.#resample(mirrored ? reversed(across) : across, down, into);
+  }
+
+  #resample(across: Taps, down: Taps, into: Float32Array): void {
+    this.#resampler.run(this.#image, this.#shape.width, this.#shape.channels, across, down, into);
+  }
+
+  #wholeTaps(extent: number, side: number): Taps {
+    const key = `${extent}/${side}`;
+    const taps = this.#whole.get(key) ?? tapsOf(extent, 0, extent, side, "edge");
+    this.#whole.set(key, taps);
+    return taps;
+  }
+
+  /** Copies pixels, moved by whole numbers of them. */
+  #shift(left: number, top: number, mirrored: boolean, into: Float32Array): void {
+    const { height, width, channels } = this.#shape;
+    const { border } = this.#settings;
+    const inside = (index: number, size: number) =>
+      index >= 0 && index < size ? index : border === "zero" ? -1 : reflect(index, size);
     let to = 0;
-    for (let y = 0; y < side; y++) {
-      const row = fold(y + dy, height, border);
-      for (let x = 0; x < side; x++) {
-        const column = fold(x + dx, width, border);
-        const from = row < 0 || column < 0 ? -1 : (row * width + column) * channels;
-        for (let c = 0; c < channels; c++) into[to++] = from < 0 ? this.outside[c]! : image[from + c]!;
+    for (let y = 0; y < height; y++) {
+      const row = inside(y + top, height);
+      for (let x = 0; x < width; x++) {
+        const column = inside((mirrored ? width - 1 - x : x) + left, width);
+        const from = (row * width + column) * channels;
+        const empty = row < 0 || column < 0;
+        for (let c = 0; c < channels; c++) into[to++] = empty ? 0 : this.#image[from + c]!;
       }
     }
   }
 
-  private resample(image: Uint8Array, left: number, top: number, w: number, h: number, side: number, into: Float32Array) {
-    const { border } = this.settings;
-    const wholeImage = left === 0 && top === 0 && w === h;
-    const across = wholeImage ? this.wholeTaps(w, side) : tapsOf(left, w, side);
-    const down = wholeImage ? across : tapsOf(top, h, side);
-    this.resampler.run(image, this.shape, across, down, border, this.outside, into, side);
-  }
-
-  private wholeTaps(extent: number, side: number): Taps {
-    const known = this.whole.get(side) ?? tapsOf(0, extent, side);
-    this.whole.set(side, known);
-    return known;
-  }
-
-  private normalise(pixels: Float32Array, side: number): void {
-    const { channels } = this.shape;
-    const { mean, deviation } = this.settings;
-    for (let c = 0; c < channels; c++) {
-      const scale = 1 / (255 * deviation[c]!);
-      const shift = mean[c]! / deviation[c]!;
-      for (let i = c; i < side * side * channels; i += channels) pixels[i] = pixels[i]! * scale - shift;
-    }
-  }
-
-  private colour(pixels: Float32Array, draw: Stream, side: number): void {
-    const { colour } = this.settings;
+  /** Saturation around each pixel's grey, contrast around the image's mean, brightness on top. */
+  #colour(draw: Stream, pixels: Float32Array): void {
+    const { colour } = this.#settings;
     if (colour === null) return;
-    const { channels } = this.shape;
+    const { channels } = this.#shape;
     const contrast = draw.between(...colour.contrast);
     const brightness = draw.between(-colour.brightness, colour.brightness);
     const saturation = draw.between(...colour.saturation);
-    const count = side * side * channels;
     let sum = 0;
-    for (let i = 0; i < count; i++) sum += pixels[i]!;
-    const mean = sum / count;
-    for (let i = 0; i < count; i += channels) {
-      let grey = 0;
-      for (let c = 0; c < channels; c++) grey += pixels[i + c]!;
-      grey /= channels;
-      for (let c = 0; c < channels; c++) {
-        const saturated = grey + (pixels[i + c]! - grey) * saturation;
-        pixels[i + c] = mean + (saturated - mean) * contrast + brightness;
-      }
+    for (let i = 0; i < pixels.length; i++) sum += pixels[i]!;
+    const mean = sum / pixels.length;
+    const shift = mean - mean * contrast + brightness;
+    const own = saturation * contrast;
+    const shared = ((1 - saturation) * contrast) / channels;
+    for (let i = 0; i < pixels.length; i += channels) {
+      let total = 0;
+      for (let c = 0; c < channels; c++) total += pixels[i + c]!;
+      const common = total * shared + shift;
+      for (let c = 0; c < channels; c++) pixels[i + c] = pixels[i + c]! * own + common;
     }
   }
 
-  private cutout(pixels: Float32Array, draw: Stream, side: number): void {
-    const { channels } = this.shape;
-    const size = Math.round(this.settings.cutout * side);
+  /** Sets a square to zero; its centre may be any pixel (DeVries and Taylor 2017). */
+  #cutout(draw: Stream, side: number, pixels: Float32Array): void {
+    const { channels } = this.#shape;
+    const size = Math.round(this.#settings.cutout * side);
     if (size === 0) return;
     const left = draw.integer(side) - (size >> 1);
     const top = draw.integer(side) - (size >> 1);
+    const [from, to] = [Math.max(0, left), Math.min(side, left + size)];
     for (let y = Math.max(0, top); y < Math.min(side, top + size); y++) {
-      pixels.fill(0, (y * side + Math.max(0, left)) * channels, (y * side + Math.min(side, left + size)) * channels);
+      pixels.fill(0, (y * side + from) * channels, (y * side + to) * channels);
     }
   }
 }
 
-function mirror(pixels: Float32Array, side: number, channels: number): void {
-  for (let y = 0; y < side; y++) {
-    for (let x = 0; x < side >> 1; x++) {
-      const a = (y * side + x) * channels;
-      const b = (y * side + side - 1 - x) * channels;
-      for (let c = 0; c < channels; c++) {
-        const held = pixels[a + c]!;
-        pixels[a + c] = pixels[b + c]!;
-        pixels[b + c] = held;
-      }
-    }
+function normalisedBytes({ mean, deviation }: Augmentation, channels: number): Float32Array {
+  if (mean.length !== channels || deviation.length !== channels) {
+    throw new RangeError(
+      `mean and deviation of ${mean.length} and ${deviation.length} channels, images of ${channels}`,
+    );
   }
+  return Float32Array.from(
+    { length: 256 * channels },
+    (_, i) => ((i & 255) / 255 - mean[i >> 8]!) / deviation[i >> 8]!,
+  );
 }

@@ -1,147 +1,251 @@
 import { Worker } from "node:worker_threads";
 import type { Recipe } from "../../shared/config/schema.ts";
-import { LockstepError } from "../../shared/errors.ts";
-import { idsDigest } from "../../shared/plan/digest.ts";
-import { headerOf, SLOT_STATE, type SlotLayout, slotLayout } from "./slot.ts";
-import type { LoaderData, LoaderFault, LoaderJob } from "./thread.ts";
+import { LockstepError, sentenceOf } from "../../shared/errors.ts";
+import { Board } from "./board.ts";
+import type { LoaderFault } from "./micro-batch-loader.ts";
+import { HEADER, headerOf, SLOT_STATE, type SlotLayout, slotLayout } from "./slot.ts";
+import type { LoaderData } from "./thread.ts";
+import { builtThread } from "./thread-file.ts";
 
-/** A prepared micro-batch; addresses are byte addresses in the shared memory. */
+/** A prepared micro-batch; addresses are byte addresses in the shared memory, 64-byte aligned where the slots are. */
 export interface MicroBatch {
   readonly slot: number;
+  readonly step: number;
+  readonly shard: number;
   readonly samples: number;
   readonly side: number;
   /** float32 [samples, side, side, channels]. */
   readonly images: number;
-  /** int32 [samples], counted from 0. */
+  /** int32 [samples], classes counted from 0. */
   readonly labels: number;
-  /** Digest of the ids whose pixels were loaded, in order. */
+  /** int32 [samples]: the samples whose pixels were loaded, in order. */
+  readonly ids: number;
+  /** idsDigest of the ids, made when they were loaded. */
   readonly digest: string;
 }
 
 export interface LoaderPoolOptions {
   readonly memory: WebAssembly.Memory;
-  /** Byte addresses of the slots. */
+  /** Byte addresses of the slots, each of slotLayout(recipe).bytes. */
   readonly slots: readonly number[];
   readonly dataDirectory: string;
   readonly recipe: Recipe;
   readonly threads: number;
   readonly fault?: LoaderFault | null;
-  /** Built file of the loader thread. */
-  readonly threadFile: URL | string;
+  /** Built file of the loader thread, where it is not beside this one. */
+  readonly threadFile?: URL | string;
+  /** How long `take` waits, in milliseconds. */
+  readonly longestWait?: number;
 }
 
-interface Assignment {
+/** Names a micro-batch of the plan. */
+export interface Assignment {
   readonly step: number;
   readonly shard: number;
 }
 
-/** How long the compute thread waits for a micro-batch before it gives up, in milliseconds. */
 const LONGEST_WAIT = 60_000;
 
 /**
- * Micro-batches prepared ahead by loader threads. Its user is the compute thread, which blocks: all calls are
- * synchronous, and the threads answer through the slots' headers.
+ * Micro-batches prepared ahead by loader threads. Its user is the compute thread, which blocks in TensorFlow and never
+ * returns to its event loop: every call is synchronous, and the threads answer through shared memory.
  */
 export class LoaderPool {
-  private readonly options: LoaderPoolOptions;
-  private readonly layout: SlotLayout;
-  private readonly threads: Worker[];
-  private readonly assigned: (Assignment | null)[];
-  private next = 0;
+  readonly #options: LoaderPoolOptions;
+  readonly #layout: SlotLayout;
+  readonly #board: Board;
+  readonly #threads: readonly Worker[];
+  readonly #headers: readonly Int32Array[];
+  /** What each slot was last asked for, in the order of asking. */
+  readonly #assigned = new Map<number, Assignment>();
+  /** The latest that were taken, so that a list of a whole step may be repeated to `prefetch`. */
+  readonly #taken: Assignment[] = [];
 
   constructor(options: LoaderPoolOptions) {
-    this.options = options;
-    this.layout = slotLayout(options.recipe);
-    this.assigned = options.slots.map(() => null);
-    const { memory, dataDirectory, recipe, fault = null } = options;
-    const workerData: LoaderData = { memory, dataDirectory, recipe, fault };
-    this.threads = Array.from({ length: options.threads }, () => new Worker(options.threadFile, { workerData }));
-    for (const thread of this.threads) thread.unref();
+    const { memory, slots, dataDirectory, recipe, threads, fault = null } = options;
+    if (slots.length === 0 || threads < 1) throw new RangeError(`${slots.length} slots, ${threads} loader threads`);
+    this.#options = options;
+    this.#layout = slotLayout(recipe);
+    this.#board = new Board(slots.length, threads);
+    this.#headers = slots.map((address) => headerOf(memory, address));
+    for (const header of this.#headers) Atomics.store(header, HEADER.state, SLOT_STATE.free);
+    const shared = { threads, board: this.#board.buffer, memory, slots, dataDirectory, recipe, fault };
+    const file = options.threadFile ?? builtThread();
+    this.#threads = Array.from({ length: threads }, (_, thread) => {
+      const workerData: LoaderData = { ...shared, thread };
+      const worker = new Worker(file, { workerData });
+      // Heard only by a user that returns to its event loop; the thread's own last words are on the board.
+      worker.on("error", (error) => this.#board.died(thread, `loader thread ${thread} failed: ${sentenceOf(error)}`));
+      worker.unref();
+      return worker;
+    });
   }
 
-  /** Asks for micro-batches in this order, as far as free slots go; what is there or under way already is not repeated. */
+  /**
+   * Asks for micro-batches in this order, as far as there are free slots. What is there, under way, or was taken since
+   * the last cancelAll is skipped.
+   */
   prefetch(wanted: Iterable<Assignment>): void {
     for (const { step, shard } of wanted) {
-      if (this.find(step, shard) >= 0) continue;
-      const slot = this.assigned.indexOf(null);
-      if (slot < 0) return;
-      this.ask(slot, step, shard);
+      if (this.#find(step, shard) !== undefined || this.#wasTaken(step, shard)) continue;
+      const slot = this.#freeSlot();
+      if (slot === undefined) return;
+      this.#ask(slot, step, shard);
     }
   }
 
   /**
-   * The micro-batch of a shard and step, waiting for it where necessary.
-   * @throws LockstepError LS_LOADER where it could not be loaded or did not come in time.
+   * The micro-batch of a shard and step, waited for where necessary. Its slot is the caller's until `release`. Where no
+   * slot is free, one that was prepared for something else is given up.
+   * @throws LockstepError LS_LOADER_FAILED where it could not be loaded, LS_LOADER_DIED where a loader thread ended,
+   * LS_LOADER_LATE where it did not come in time, LS_LOADER_SLOTS where all slots are taken and not released.
    */
   take(step: number, shard: number): MicroBatch {
-    let slot = this.find(step, shard);
-    if (slot < 0) {
-      slot = this.assigned.indexOf(null);
-      if (slot < 0) slot = this.reclaim();
-      this.ask(slot, step, shard);
+    const until = performance.now() + (this.#options.longestWait ?? LONGEST_WAIT);
+    for (;;) {
+      const rings = this.#board.rings();
+      const slot = this.#find(step, shard) ?? this.#askFor(step, shard);
+      const state = slot === undefined ? SLOT_STATE.dropped : Atomics.load(this.#headers[slot]!, HEADER.state);
+      if (slot !== undefined && state === SLOT_STATE.ready) return this.#hand(slot, step, shard);
+      if (slot !== undefined && state === SLOT_STATE.failed) throw this.#failed(slot, step, shard);
+      this.#wait(rings, until, `step ${step}, shard ${shard}`);
     }
-    const { memory } = this.options;
-    const address = this.options.slots[slot]!;
-    const header = headerOf(memory, address);
-    while (Atomics.load(header, 0) === SLOT_STATE.asked) {
-      if (Atomics.wait(header, 0, SLOT_STATE.asked, LONGEST_WAIT) !== "timed-out") continue;
-      throw new LockstepError("LS_LOADER", `The micro-batch of step ${step}, shard ${shard} was not loaded in 60 s.`);
-    }
-    if (Atomics.load(header, 0) === SLOT_STATE.failed) {
-      this.release(slot);
-      throw new LockstepError("LS_LOADER", `Loading step ${step}, shard ${shard} failed.`, {
-        hint: "See the worker's log; check the data with `npx lockstep data verify`.",
-      });
-    }
-    const samples = header[1]!;
-    const ids = new Int32Array(memory.buffer, address + this.layout.ids, samples);
-    return {
-      slot,
-      samples,
-      side: header[2]!,
-      images: address + this.layout.images,
-      labels: address + this.layout.labels,
-      digest: idsDigest(ids),
-    };
   }
 
+  /** Gives a taken slot back. */
   release(slot: number): void {
-    this.assigned[slot] = null;
-    Atomics.store(headerOf(this.options.memory, this.options.slots[slot]!), 0, SLOT_STATE.free);
+    if (Atomics.load(this.#headers[slot]!, HEADER.state) !== SLOT_STATE.taken) return;
+    this.#free(slot);
+  }
+
+  /** Drops everything that is prepared or under way, for example when another view has other shards. */
+  cancelAll(): void {
+    for (const { slot } of this.#board.withdraw()) this.#free(slot);
+    for (const slot of [...this.#assigned.keys()]) this.#drop(slot);
+    this.#taken.length = 0;
   }
 
   /** Micro-batches ready to be taken. */
   ready(): number {
-    const { memory, slots } = this.options;
-    return slots.filter((address) => Atomics.load(headerOf(memory, address), 0) === SLOT_STATE.ready).length;
+    return this.#headers.filter((header) => Atomics.load(header, HEADER.state) === SLOT_STATE.ready).length;
   }
 
+  /** Ends the threads. */
   async close(): Promise<void> {
-    await Promise.all(this.threads.map((thread) => thread.terminate()));
+    this.#board.close();
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
-  private find(step: number, shard: number): number {
-    return this.assigned.findIndex((a) => a?.step === step && a.shard === shard);
-  }
-
-  private ask(slot: number, step: number, shard: number): void {
-    this.assigned[slot] = { step, shard };
-    const address = this.options.slots[slot]!;
-    Atomics.store(headerOf(this.options.memory, address), 0, SLOT_STATE.asked);
-    const job: LoaderJob = { address, step, shard };
-    this.threads[this.next++ % this.threads.length]!.postMessage(job);
-  }
-
-  /** Frees a slot that was prepared for a range or step that is not wanted any more. */
-  private reclaim(): number {
-    const { memory, slots } = this.options;
-    for (;;) {
-      const slot = slots.findIndex((address) => Atomics.load(headerOf(memory, address), 0) !== SLOT_STATE.asked);
-      if (slot >= 0) {
-        this.release(slot);
-        return slot;
-      }
-      Atomics.wait(headerOf(memory, slots[0]!), 0, SLOT_STATE.asked, 1000);
+  #find(step: number, shard: number): number | undefined {
+    for (const [slot, assigned] of this.#assigned) {
+      if (assigned.step === step && assigned.shard === shard && !this.#isTaken(slot)) return slot;
     }
+    return undefined;
+  }
+
+  #wasTaken(step: number, shard: number): boolean {
+    return this.#taken.some((taken) => taken.step === step && taken.shard === shard);
+  }
+
+  #isTaken(slot: number): boolean {
+    return Atomics.load(this.#headers[slot]!, HEADER.state) === SLOT_STATE.taken;
+  }
+
+  #freeSlot(): number | undefined {
+    const slot = this.#headers.findIndex((header) => Atomics.load(header, HEADER.state) === SLOT_STATE.free);
+    return slot < 0 ? undefined : slot;
+  }
+
+  #ask(slot: number, step: number, shard: number): void {
+    this.#assigned.delete(slot);
+    this.#assigned.set(slot, { step, shard });
+    Atomics.store(this.#headers[slot]!, HEADER.state, SLOT_STATE.asked);
+    this.#board.post({ slot, step, shard });
+  }
+
+  /** Asks for a micro-batch now, ahead of all that waits; undefined while every slot is at work on something else. */
+  #askFor(step: number, shard: number): number | undefined {
+    // What no thread has begun comes behind the wanted one, as far as slots go.
+    const waiting = this.#board.withdraw();
+    for (const job of waiting) this.#free(job.slot);
+    if (this.#freeSlot() === undefined) {
+      const prepared = [...this.#assigned.keys()].filter((slot) => this.#isPrepared(slot));
+      const latest = prepared.at(-1);
+      if (latest !== undefined) this.#free(latest);
+      else if (this.#headers.every((_, slot) => this.#isTaken(slot))) throw allTaken(this.#headers.length);
+    }
+    const slot = this.#freeSlot();
+    if (slot !== undefined) this.#ask(slot, step, shard);
+    this.prefetch(waiting);
+    return slot;
+  }
+
+  #isPrepared(slot: number): boolean {
+    const state = Atomics.load(this.#headers[slot]!, HEADER.state);
+    return state === SLOT_STATE.ready || state === SLOT_STATE.failed;
+  }
+
+  #hand(slot: number, step: number, shard: number): MicroBatch {
+    const header = this.#headers[slot]!;
+    Atomics.store(header, HEADER.state, SLOT_STATE.taken);
+    this.#taken.push({ step, shard });
+    if (this.#taken.length > 2 * this.#options.recipe.shards) this.#taken.shift();
+    const address = this.#options.slots[slot]!;
+    const word = (cell: number) => (header[cell]! >>> 0).toString(16).padStart(8, "0");
+    return {
+      slot,
+      step,
+      shard,
+      samples: header[HEADER.samples]!,
+      side: header[HEADER.side]!,
+      images: address + this.#layout.images,
+      labels: address + this.#layout.labels,
+      ids: address + this.#layout.ids,
+      digest: word(HEADER.digestHigh) + word(HEADER.digestLow),
+    };
+  }
+
+  #free(slot: number): void {
+    this.#assigned.delete(slot);
+    Atomics.store(this.#headers[slot]!, HEADER.state, SLOT_STATE.free);
+  }
+
+  #drop(slot: number): void {
+    const header = this.#headers[slot]!;
+    if (this.#isTaken(slot)) return;
+    this.#assigned.delete(slot);
+    const before = Atomics.compareExchange(header, HEADER.state, SLOT_STATE.asked, SLOT_STATE.dropped);
+    if (before !== SLOT_STATE.asked) this.#free(slot);
+  }
+
+  #failed(slot: number, step: number, shard: number): LockstepError {
+    const reason = this.#board.failure(slot);
+    this.#free(slot);
+    return new LockstepError("LS_LOADER_FAILED", `Step ${step}, shard ${shard} could not be loaded: ${reason}`);
+  }
+
+  #wait(rings: number, until: number, what: string): void {
+    const death = this.#board.death();
+    if (death !== null) {
+      throw new LockstepError("LS_LOADER_DIED", `Images cannot be loaded any more: ${death}`, {
+        hint: "Check the data with `npx lockstep data verify`; the worker has to be started again.",
+      });
+    }
+    if (this.#board.closed)
+      throw new LockstepError("LS_LOADER_DIED", "Images cannot be loaded: the loaders were closed.");
+    const left = until - performance.now();
+    if (left <= 0) {
+      throw new LockstepError(
+        "LS_LOADER_LATE",
+        `The images of ${what} did not come in time: ${this.#board.describe()}.`,
+        {
+          hint: "Check the disk that holds the data set.",
+        },
+      );
+    }
+    this.#board.wait(rings, left);
   }
 }
+
+const allTaken = (slots: number) =>
+  new LockstepError("LS_LOADER_SLOTS", `All ${slots} slots of prepared micro-batches are taken and none was released.`);

@@ -1,93 +1,152 @@
 /**
- * Separable resampling with a triangle filter, widened where the image shrinks so that nothing is skipped (antialiased
- * bilinear). Only + - * / on float64, stored as float32: the same bits on every machine.
+ * Separable resampling with a triangle filter, widened where the image shrinks so that no pixel is skipped (antialiased
+ * bilinear, as in Pillow and torchvision). Only + - * / on float64, stored as float32: the same bits on every machine.
  */
+export type Border =
+  /** What lies outside is 0. */
+  | "zero"
+  /** The image is mirrored at its outermost pixels, which are not repeated. */
+  | "reflect"
+  /** Nothing outside is looked at; the filter is cut off at the edge. For whole images. */
+  | "edge";
+
+/** How each output index is composed of source indices. */
 export interface Taps {
-  /** First source index of each output index, not yet folded at the border. */
-  readonly first: Int32Array;
-  /** `count` weights for each output index, summing to 1. */
+  /** `count` source indices for each output index, all inside the source. */
+  readonly indices: Int32Array;
+  /** Their weights; they sum to 1, or to 0 for an output outside of a zero border. */
   readonly weights: Float64Array;
   readonly count: number;
 }
 
-/** Weights that map the source interval [start, start + extent) onto `size` outputs. */
-export function tapsOf(start: number, extent: number, size: number): Taps {
+/**
+ * Composes `size` outputs from the interval [start, start + extent) of a line of `source` pixels, of which pixel i
+ * covers [i, i + 1).
+ */
+export function tapsOf(source: number, start: number, extent: number, size: number, border: Border): Taps {
   const scale = extent / size;
   const radius = Math.max(1, scale);
-  const count = Math.ceil(radius * 2) + 1;
-  const first = new Int32Array(size);
+  const count = Math.ceil(2 * radius);
+  const indices = new Int32Array(size * count);
   const weights = new Float64Array(size * count);
-  for (let i = 0; i < size; i++) {
-    const centre = start + (i + 0.5) * scale - 0.5;
-    const from = Math.ceil(centre - radius);
-    first[i] = from;
+  for (let output = 0; output < size; output++) {
+    const centre = start + (output + 0.5) * scale - 0.5;
+    if (border === "zero" && (centre < -0.5 || centre >= source - 0.5)) continue;
+    const first = Math.floor(centre - radius) + 1;
+    const at = output * count;
     let sum = 0;
     for (let k = 0; k < count; k++) {
-      const weight = Math.max(0, 1 - Math.abs(from + k - centre) / radius);
-      weights[i * count + k] = weight;
+      const index = border === "reflect" ? reflect(first + k, source) : first + k;
+      const weight = index < 0 || index >= source ? 0 : Math.max(0, 1 - Math.abs(first + k - centre) / radius);
+      indices[at + k] = weight === 0 ? 0 : index;
+      weights[at + k] = weight;
       sum += weight;
     }
-    for (let k = 0; k < count; k++) weights[i * count + k]! /= sum;
+    for (let k = at; k < at + count; k++) weights[k] = weights[k]! / sum;
   }
-  return { first, weights, count };
+  return { indices, weights, count };
 }
 
-export type Border = "zero" | "reflect";
+/** The same outputs in reverse order. */
+export function reversed({ indices, weights, count }: Taps): Taps {
+  const size = indices.length / count;
+  const order = (i: number) => (size - 1 - Math.floor(i / count)) * count + (i % count);
+  return {
+    indices: indices.map((_, i) => indices[order(i)]!),
+    weights: weights.map((_, i) => weights[order(i)]!),
+    count,
+  };
+}
 
-/** Index inside 0..size-1 that stands for `index`, or -1 for what lies outside of a zero border. */
-export function fold(index: number, size: number, border: Border): number {
-  if (index >= 0 && index < size) return index;
-  if (border === "zero") return -1;
+/** The index inside 0 .. size - 1 to which `index` is mirrored. */
+export function reflect(index: number, size: number): number {
   if (size === 1) return 0;
   const period = 2 * (size - 1);
   const inside = ((index % period) + period) % period;
   return inside < size ? inside : period - inside;
 }
 
-/** Resamples uint8 [height, width, channels] to float32 [size, size, channels]; outside of a zero border lies `outside`. */
+/** Resamples float32 [height, width, channels] images; keeps its work space between calls. */
 export class Resampler {
-  private rows = new Float32Array(0);
+  #lines = new Float32Array(0);
 
-  run(
-    image: Uint8Array,
-    shape: { readonly channels: number; readonly height: number; readonly width: number },
-    across: Taps,
-    down: Taps,
-    border: Border,
-    outside: readonly number[],
-    into: Float32Array,
-    size: number,
-  ): void {
-    const { channels, height, width } = shape;
-    if (this.rows.length < height * size * channels) this.rows = new Float32Array(height * size * channels);
-    const { rows } = this;
-    for (let x = 0; x < size; x++) {
-      for (let y = 0; y < height; y++) {
-        for (let c = 0; c < channels; c++) {
-          let sum = 0;
-          for (let k = 0; k < across.count; k++) {
-            const weight = across.weights[x * across.count + k]!;
-            if (weight === 0) continue;
-            const column = fold(across.first[x]! + k, width, border);
-            sum += weight * (column < 0 ? outside[c]! : image[(y * width + column) * channels + c]!);
-          }
-          rows[(y * size + x) * channels + c] = sum;
-        }
-      }
+  /** Writes [down, across, channels] to `into`: first along the lines, then along the columns. */
+  run(image: Float32Array, width: number, channels: number, across: Taps, down: Taps, into: Float32Array): void {
+    const line = (across.indices.length / across.count) * channels;
+    const height = image.length / (width * channels);
+    if (this.#lines.length < height * line) this.#lines = new Float32Array(height * line);
+    const lines = this.#lines;
+    const used = new Uint8Array(height);
+    for (let i = 0; i < down.indices.length; i++) if (down.weights[i] !== 0) used[down.indices[i]!] = 1;
+    for (let row = 0; row < height; row++) {
+      if (used[row] === 0) continue;
+      const from = row * width * channels;
+      if (channels === 3) resampleLineOf3(image, from, across, lines, row * line);
+      else resampleLine(image, from, channels, across, lines, row * line);
     }
-    const line = size * channels;
-    for (let y = 0; y < size; y++) {
-      const to = y * line;
-      into.fill(0, to, to + line);
-      for (let k = 0; k < down.count; k++) {
-        const weight = down.weights[y * down.count + k]!;
-        if (weight === 0) continue;
-        const row = fold(down.first[y]! + k, height, border);
-        for (let i = 0; i < line; i++) {
-          const value = row < 0 ? outside[i % channels]! : rows[row * line + i]!;
-          into[to + i]! += weight * value;
-        }
+    combineLines(lines, line, down, into);
+  }
+}
+
+function resampleLineOf3(image: Float32Array, from: number, taps: Taps, lines: Float32Array, to: number): void {
+  const { indices, weights, count } = taps;
+  for (let tap = 0, out = to; tap < indices.length; out += 3) {
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    for (const end = tap + count; tap < end; tap++) {
+      const weight = weights[tap]!;
+      const at = from + indices[tap]! * 3;
+      a += weight * image[at]!;
+      b += weight * image[at + 1]!;
+      c += weight * image[at + 2]!;
+    }
+    lines[out] = a;
+    lines[out + 1] = b;
+    lines[out + 2] = c;
+  }
+}
+
+function resampleLine(
+  image: Float32Array,
+  from: number,
+  channels: number,
+  taps: Taps,
+  lines: Float32Array,
+  to: number,
+): void {
+  const { indices, weights, count } = taps;
+  const size = indices.length / count;
+  for (let output = 0; output < size; output++) {
+    for (let channel = 0; channel < channels; channel++) {
+      let sum = 0;
+      for (let tap = output * count; tap < (output + 1) * count; tap++) {
+        sum += weights[tap]! * image[from + indices[tap]! * channels + channel]!;
       }
+      lines[to + output * channels + channel] = sum;
+    }
+  }
+}
+
+/** Each output line is a weighted sum of lines, summed in float64. */
+function combineLines(lines: Float32Array, line: number, down: Taps, into: Float32Array): void {
+  const { indices, weights, count } = down;
+  const size = indices.length / count;
+  for (let output = 0; output < size; output++) {
+    const at = output * count;
+    const to = output * line;
+    if (count === 2) {
+      const first = indices[at]! * line;
+      const second = indices[at + 1]! * line;
+      const u = weights[at]!;
+      const v = weights[at + 1]!;
+      for (let i = 0; i < line; i++) into[to + i] = u * lines[first + i]! + v * lines[second + i]!;
+      continue;
+    }
+    for (let i = 0; i < line; i++) {
+      let sum = 0;
+      for (let k = at; k < at + count; k++) sum += weights[k]! * lines[indices[k]! * line + i]!;
+      into[to + i] = sum;
     }
   }
 }
