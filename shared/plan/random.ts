@@ -15,6 +15,7 @@ import { philox } from "./philox.ts";
  * | fingerprint    | free to the fingerprint                |           |       |
  * | synthetic      | 0 training image, 1 test image, 2 order | image id  |       |
  * | mixing         | step                                   | shard     |       |
+ * | evaluation     | 0 bootstrap, 1 choice of examples      | class     |       |
  */
 export const DOMAIN = {
   deal: 1,
@@ -25,6 +26,7 @@ export const DOMAIN = {
   fingerprint: 6,
   synthetic: 7,
   mixing: 8,
+  evaluation: 9,
 } as const;
 export type Domain = (typeof DOMAIN)[keyof typeof DOMAIN];
 

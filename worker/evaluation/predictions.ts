@@ -1,0 +1,130 @@
+import { LockstepError } from "../../shared/errors.ts";
+import { decodeSafetensors, encodeSafetensors, type NamedTensor } from "./safetensors.ts";
+
+/** Name of the predictions in a report's directory. */
+export const PREDICTIONS_FILE = "predictions.safetensors";
+
+/** What the model says about every test image, in the order of the test set. */
+export interface Predictions {
+  readonly samples: number;
+  readonly classes: number;
+  /** float32 [samples, classes] */
+  readonly logits: Float32Array;
+  /** int32 [samples], counted from 0 */
+  readonly labels: Int32Array;
+  /** Class activation maps; null for models that have no exact ones. */
+  readonly maps: ClassMaps | null;
+}
+
+/** float32 [samples, 2, height, width]: for every image the map of the predicted class, then of the true class. */
+export interface ClassMaps {
+  readonly height: number;
+  readonly width: number;
+  readonly values: Float32Array;
+}
+
+/** Predictions for the test images [from, from + samples), as a worker sends them. */
+export interface PredictedBatch {
+  readonly from: number;
+  readonly samples: number;
+  readonly classes: number;
+  /** float32 [samples, classes] */
+  readonly logits: Float32Array;
+  /** 0 without exact maps. */
+  readonly mapHeight: number;
+  readonly mapWidth: number;
+  /** float32 [samples, 2, mapHeight, mapWidth] */
+  readonly maps: Float32Array;
+}
+
+/**
+ * Puts batches together by their place in the test set, whoever predicted them and in whatever order they came. A batch
+ * that came twice counts once.
+ * @throws LockstepError LS_EVALUATION_BATCHES where they do not cover the test set or do not fit together.
+ */
+export function mergePredictions(batches: Iterable<PredictedBatch>, labels: ArrayLike<number>): Predictions {
+  const samples = labels.length;
+  const covered = new Uint8Array(samples);
+  let merged: Predictions | null = null;
+  for (const batch of batches) {
+    merged ??= emptyLike(batch, labels);
+    checkBatch(batch, merged);
+    const { from, mapHeight, mapWidth } = batch;
+    merged.logits.set(batch.logits, from * batch.classes);
+    merged.maps?.values.set(batch.maps, from * 2 * mapHeight * mapWidth);
+    covered.fill(1, from, from + batch.samples);
+  }
+  const missing = covered.indexOf(0);
+  if (merged === null || missing >= 0) throw misfit(`test image ${Math.max(0, missing)} has no prediction`);
+  return merged;
+}
+
+function emptyLike({ classes, mapHeight, mapWidth }: PredictedBatch, labels: ArrayLike<number>): Predictions {
+  const samples = labels.length;
+  const area = mapHeight * mapWidth;
+  const values = new Float32Array(samples * 2 * area);
+  return {
+    samples,
+    classes,
+    logits: new Float32Array(samples * classes),
+    labels: Int32Array.from(labels),
+    maps: area === 0 ? null : { height: mapHeight, width: mapWidth, values },
+  };
+}
+
+function checkBatch(batch: PredictedBatch, { samples, classes, maps }: Predictions): void {
+  const { from, mapHeight, mapWidth } = batch;
+  const name = `the batch of images ${from} to ${from + batch.samples - 1}`;
+  const inside = Number.isInteger(from) && from >= 0 && batch.samples > 0 && from + batch.samples <= samples;
+  if (!inside) throw misfit(`${name} lies outside of the ${samples} test images`);
+  const area = (maps?.height ?? 0) * (maps?.width ?? 0);
+  const alike = batch.classes === classes && mapHeight === (maps?.height ?? 0) && mapWidth === (maps?.width ?? 0);
+  const whole = batch.logits.length === batch.samples * classes && batch.maps.length === batch.samples * 2 * area;
+  if (!alike || !whole) throw misfit(`${name} has other shapes than the first`);
+}
+
+const misfit = (what: string) =>
+  new LockstepError("LS_EVALUATION_BATCHES", `The predictions do not make a whole: ${what}.`, {
+    hint: "Evaluate again with `npx lockstep evaluate`.",
+  });
+
+/**
+ * The file form: `logits` float32 [samples, classes], `labels` int32 [samples] and, where there are maps, `maps` float32
+ * [samples, 2, height, width]. The same predictions are the same bytes.
+ */
+export function encodePredictions({ samples, classes, logits, labels, maps }: Predictions): Uint8Array {
+  const tensors: NamedTensor[] = [
+    { name: "logits", dtype: "F32", shape: [samples, classes], values: logits },
+    { name: "labels", dtype: "I32", shape: [samples], values: labels },
+  ];
+  if (maps !== null) {
+    tensors.push({ name: "maps", dtype: "F32", shape: [samples, 2, maps.height, maps.width], values: maps.values });
+  }
+  return encodeSafetensors(tensors, { format: "lockstep-predictions-1" });
+}
+
+/**
+ * Reads the file form.
+ * @throws LockstepError LS_EVALUATION_FILE where it is something else.
+ */
+export function decodePredictions(bytes: Uint8Array, file = PREDICTIONS_FILE): Predictions {
+  const wrong = (what: string) =>
+    new LockstepError("LS_EVALUATION_FILE", `${file} does not hold predictions: ${what}.`, {
+      hint: "Evaluate again with `npx lockstep evaluate`.",
+    });
+  const tensors = decodeSafetensors(bytes, wrong);
+  const logits = tensors.get("logits");
+  const labels = tensors.get("labels");
+  const maps = tensors.get("maps");
+  if (!(logits?.values instanceof Float32Array) || logits.shape.length !== 2) throw wrong("logits are missing");
+  if (!(labels?.values instanceof Int32Array) || labels.shape.length !== 1) throw wrong("labels are missing");
+  const [samples, classes] = logits.shape as [number, number];
+  if (labels.shape[0] !== samples) throw wrong(`${labels.shape[0]} labels for ${samples} images`);
+  if (labels.values.some((label) => label < 0 || label >= classes)) throw wrong("a label lies outside of the classes");
+  const common = { samples, classes, logits: logits.values, labels: labels.values };
+  if (maps === undefined) return { ...common, maps: null };
+  const [count, pair, height, width] = maps.shape;
+  const sound = maps.values instanceof Float32Array && count === samples && pair === 2 && maps.shape.length === 4;
+  if (!sound) throw wrong("maps have another shape");
+  return { ...common, maps: { height: height!, width: width!, values: maps.values as Float32Array } };
+}
