@@ -111,6 +111,8 @@ export interface ModelFacts {
   /** Bytes of one weight vector and of the whole state. */
   readonly weightBytes: number;
   readonly stateBytes: number;
+  /** The vectors that follow each other in the state image: weights, the optimizer's slots, the moving average. */
+  readonly sections: readonly { readonly name: string; readonly floats: number }[];
 }
 
 export type StepPhase = "loading" | "waiting" | "compute" | "exchange" | "update" | "idle" | "evaluate";

@@ -270,7 +270,7 @@ export class World {
               fingerprint: ["f"],
               root: "root",
               standing,
-              facts: { parameters: 1, weightBytes: 1, stateBytes: 1 },
+              facts: { parameters: 1, weightBytes: 1, stateBytes: 1, sections: [] },
             },
           }),
         );

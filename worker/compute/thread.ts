@@ -65,6 +65,8 @@ async function prepare() {
   return { tf, dataset, model, tensors, layout, memoryPlan, memory, arithmetic, control, slots, gradient, loader, plan, sums, update };
 }
 
+const SLOT_NAMES = { sgd: ["momentum"], adamw: ["first_moment", "second_moment"] } as const;
+
 /** Prepared micro-batches: those of the step under way and the first of the next. */
 const LOADER_SLOTS = 4;
 
@@ -219,5 +221,10 @@ reply({
     parameters: [...layout.trainable].reduce((sum, slot) => sum + slot.size, 0),
     weightBytes: [...layout.trainable, ...layout.statistics].reduce((sum, slot) => sum + slot.size * 4, 0),
     stateBytes: state.bytes,
+    sections: [
+      { name: "weights", floats: layout.stateFloats },
+      ...state.slots.map((_, i) => ({ name: SLOT_NAMES[recipe.optimizer.kind][i]!, floats: layout.trainableFloats })),
+      ...(state.ema === null ? [] : [{ name: "ema", floats: layout.stateFloats }]),
+    ],
   },
 });

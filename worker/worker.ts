@@ -1,0 +1,332 @@
+import type { Config } from "../shared/config/schema.ts";
+import type { CoordinatorMessage, Progress, StepPhase } from "../shared/protocol/messages.ts";
+import type { LedgerEntry } from "../shared/protocol/trailer.ts";
+import { type Incarnation, sameView, type Tip, type View, type ViewId, viewName } from "../shared/protocol/view.ts";
+import { type Arithmetic, hex64, loadArithmeticSync } from "./arithmetic/arithmetic.ts";
+import type { Compute, ComputeReady } from "./compute/compute.ts";
+import type { ComputeReply, EvaluatedBatch } from "./compute/messages.ts";
+import { Exchange } from "./exchange/exchange.ts";
+import type { MemberServer } from "./exchange/member-server.ts";
+import { pullState } from "./exchange/pull-state.ts";
+import { advance, standingOf } from "./member/member.ts";
+import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
+import { type Control, controlOf } from "./memory/control.ts";
+
+/** What the worker's surroundings do for it. */
+export interface WorkerHooks {
+  send(message: Extract<MemberAction, { kind: "send" }>["message"]): void;
+  /** Loads a recorded checkpoint's state image; null where it could not be had whole. */
+  fetchCheckpoint(tip: Tip): Promise<Uint8Array | null>;
+  deliverPredictions(batch: number, result: EvaluatedBatch): Promise<void>;
+  onFinal(entry: LedgerEntry): void;
+  onExit(reason: string): void;
+  log(event: string, detail: Record<string, unknown>): void;
+}
+
+/**
+ * One worker at work: the membership machine decides, this class does it with the exchange, the compute thread and the
+ * commit word. All of it runs on the main thread and never blocks longer than one hash of the state.
+ */
+export class LockstepWorker {
+  readonly member: MemberState;
+  readonly exchange: Exchange;
+  readonly control: Control;
+  private readonly config: Config;
+  private readonly compute: Compute;
+  private readonly ready: ComputeReady;
+  private readonly hooks: WorkerHooks;
+  private readonly arithmetic: Arithmetic;
+  /** Small numbers for views, as the commit word carries them. */
+  private readonly tags = new Map<string, number>();
+  private readonly viewOfTag = new Map<number, ViewId>();
+  private closing = false;
+  private pulling: AbortController | null = null;
+  private wantSnapshot = false;
+  private snapshot: Tip | null = null;
+  private stepStarted = performance.now();
+  private phase: StepPhase = "idle";
+  private images = 0;
+
+  constructor(parts: { config: Config; self: Incarnation; compute: Compute; ready: ComputeReady; server: MemberServer; hooks: WorkerHooks }) {
+    const { config, self, compute, ready, server, hooks } = parts;
+    this.config = config;
+    this.compute = compute;
+    this.ready = ready;
+    this.hooks = hooks;
+    this.arithmetic = loadArithmeticSync(ready.memory);
+    this.control = controlOf(ready.memory, ready.plan.control.address);
+    this.member = createMember(self, config.recipe.steps, ready.root);
+    const { redialFirst, redialMax } = config.place.timing;
+    this.exchange = new Exchange(
+      {
+        run: config.runId,
+        self,
+        layout: ready.layout,
+        shards: config.recipe.shards,
+        wire: config.recipe.wire,
+        memory: ready.memory,
+        plan: ready.plan,
+        arithmetic: this.arithmetic,
+        redialFirst,
+        redialMax,
+      },
+      (event) => this.dispatch(event),
+    );
+    compute.listen(
+      (reply) => this.onReply(reply),
+      (reason) => this.onComputeDeath(reason),
+    );
+    const { state, snapshot } = ready.plan;
+    server.serve({
+      run: config.runId,
+      exchange: this.exchange,
+      state: {
+        arithmetic: this.arithmetic,
+        live: state.address,
+        snapshot: snapshot.address,
+        bytes: state.bytes,
+        liveStep: () => this.liveStep(),
+        snapshotStep: () => this.snapshot?.step ?? null,
+      },
+      entriesAt: (step) =>
+        this.liveStep() === step ? { lineage: this.member.tip.lineage, entries: this.member.kept } : null,
+    });
+  }
+
+  /** A message of the coordinator. */
+  receive(message: CoordinatorMessage): void {
+    if (message.kind === "snapshot") {
+      this.wantSnapshot = true;
+      if (this.member.idle) this.takeSnapshot();
+    } else if (message.kind === "discard" && this.snapshot?.step === message.step) {
+      this.snapshot = null;
+    } else if (message.kind === "evaluate") {
+      for (const batch of message.batches) this.compute.post({ kind: "evaluate", batch });
+    }
+    this.dispatch({ kind: "coordinator", message });
+    if (message.kind === "welcome") this.dispatch({ kind: "reconnected" });
+  }
+
+  leave(reason: string): void {
+    this.dispatch({ kind: "leave", reason });
+  }
+
+  standing() {
+    return standingOf(this.member);
+  }
+
+  progress(): Progress {
+    const { member, exchange, control } = this;
+    const { view, step } = member;
+    return {
+      view: view?.id ?? null,
+      step: member.tip.step,
+      phase: member.idle ? "idle" : this.phase,
+      stepMillis: performance.now() - this.stepStarted,
+      level: step?.level ?? (member.whole && view !== null),
+      shardMillis: control.counters.get("shardMillis"),
+      images: control.counters.get("images"),
+      residentBytes: process.memoryUsage.rss(),
+      peers: view !== null && step !== null ? exchange.owed(view.id, step.step) : [],
+    };
+  }
+
+  /** Flips a bit of the live state, as a broken memory would. */
+  flip(where: "weights" | "slots"): void {
+    const { state } = this.ready.plan;
+    const address = (where === "weights" ? state.weights : state.slots[0]!) + 1;
+    new Uint8Array(this.ready.memory.buffer)[address]! ^= 1;
+  }
+
+  close(): void {
+    this.pulling?.abort();
+    this.exchange.close();
+  }
+
+  private dispatch(event: MemberEvent): void {
+    for (const action of advance(this.member, event)) this.perform(action);
+  }
+
+  private perform(action: MemberAction): void {
+    switch (action.kind) {
+      case "send":
+        return this.hooks.send(action.message);
+      case "openStreams":
+        return this.exchange.openView(action.view);
+      case "closeStreams":
+        return this.exchange.closeView(action.view);
+      case "begin":
+        return this.begin(action.view, action.step);
+      case "compute": {
+        const { shards } = action.view.members.find((m) => m.incarnation === this.member.self)!;
+        this.phase = "compute";
+        return this.compute.post({ kind: "compute", viewTag: this.tagOf(action.view.id), step: action.step, shards });
+      }
+      case "pull":
+        return void this.pull(action.view, action.step, action.from);
+      case "publishTrailer":
+        this.phase = "exchange";
+        return this.exchange.publishTrailer(action.trailer);
+      case "commit": {
+        const { view, step, parent, shards } = action;
+        this.phase = "update";
+        const samples = shards.reduce((sum, shard) => sum + shard.samples, 0);
+        const idsDigests = shards.map((shard) => shard.idsDigest);
+        return this.compute.post({ kind: "commit", viewTag: this.tagOf(view), step, parent, idsDigests, samples });
+      }
+      case "close":
+        this.pulling?.abort();
+        this.closing = this.control.commitWord.tryClose() === "updating";
+        if (!this.closing) this.answerClosed();
+        return;
+      case "hash":
+        return queueMicrotask(() => this.dispatch({ kind: "hashed", step: action.step, stateHash: this.hashState() }));
+      case "restore":
+        return void this.restore(action.tip);
+      case "final":
+        return this.hooks.onFinal(action.entry);
+      case "exit":
+        return this.hooks.onExit(action.reason);
+      default:
+        return action satisfies never;
+    }
+  }
+
+  private begin(view: View, step: number): void {
+    const { commitWord } = this.control;
+    const tag = this.tagOf(view.id);
+    const word = commitWord.read();
+    if (word.phase !== "open" || word.viewTag !== tag || word.step !== step) {
+      commitWord.tryClose();
+      commitWord.open(tag, step);
+    }
+    this.stepStarted = performance.now();
+    this.exchange.begin(view.id, step);
+  }
+
+  private answerClosed(): void {
+    queueMicrotask(() => this.dispatch({ kind: "closed", stateHash: this.hashState() }));
+  }
+
+  private onReply(reply: ComputeReply): void {
+    switch (reply.kind) {
+      case "computed": {
+        const view = this.viewOfTag.get(reply.viewTag);
+        if (view === undefined || !this.isCurrent(view, reply.step)) return;
+        this.images += reply.shards.reduce((sum, shard) => sum + shard.samples, 0);
+        this.exchange.publishNodes(view, reply.step, reply.nodes);
+        return this.dispatch({ kind: "computed", view, step: reply.step, shards: reply.shards, stateHash: reply.stateHash });
+      }
+      case "updated": {
+        const view = this.viewOfTag.get(reply.viewTag)!;
+        const { lineage, stateHash, loss, gradientNorm, applied } = reply;
+        if (this.wantSnapshot) this.takeSnapshot({ step: reply.step + 1, lineage, stateHash });
+        this.dispatch({ kind: "updated", view, step: reply.step, outcome: { lineage, stateHash, loss, gradientNorm, applied } });
+        if (this.closing) {
+          this.closing = false;
+          this.answerClosed();
+        }
+        return;
+      }
+      case "initial":
+        return this.dispatch({ kind: "restored", tip: reply.tip });
+      case "snapshot":
+        this.snapshot = reply.tip;
+        return this.hooks.send({ kind: "snapshot", tip: reply.tip, bytes: this.ready.plan.state.bytes });
+      case "evaluated":
+        return void this.hooks
+          .deliverPredictions(reply.batch, reply.result)
+          .then(() => this.hooks.send({ kind: "evaluated", batch: reply.batch }));
+      case "failed":
+        this.hooks.log("computeFailed", { code: reply.code, message: reply.message });
+        return this.hooks.send({ kind: "failed", code: reply.code, message: reply.message });
+      case "notCommitted":
+      case "ready":
+        return;
+      default:
+        return reply satisfies never;
+    }
+  }
+
+  private onComputeDeath(reason: string): void {
+    const { whole } = this.control.commitWord.abandon();
+    this.hooks.log("computeDied", { reason, whole });
+    this.hooks.send({ kind: "failed", code: "LS_COMPUTE", message: reason });
+    this.hooks.onExit(`the compute thread died: ${reason}`);
+  }
+
+  private takeSnapshot(tip: Tip = this.member.tip): void {
+    this.wantSnapshot = false;
+    this.compute.post({ kind: "snapshot", tip });
+  }
+
+  private async pull(view: View, step: number, from: readonly string[]): Promise<void> {
+    this.pulling?.abort();
+    const pulling = new AbortController();
+    this.pulling = pulling;
+    this.phase = "waiting";
+    const { state } = this.ready.plan;
+    const deadline = setTimeout(() => pulling.abort(), this.config.place.timing.levelTimeout);
+    let result: Awaited<ReturnType<typeof pullState>> = null;
+    while (result === null && !pulling.signal.aborted) {
+      result = await pullState({
+        run: this.config.runId,
+        step,
+        peers: from,
+        arithmetic: this.arithmetic,
+        into: state.address,
+        bytes: state.bytes,
+        signal: pulling.signal,
+      });
+      if (result === null) await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    clearTimeout(deadline);
+    if (result !== null) this.compute.post({ kind: "replaced" });
+    const stateHash = result === null ? null : this.hashState();
+    this.hooks.log("pulled", { view: viewName(view.id), step, stateHash });
+    this.dispatch({ kind: "pulled", view: view.id, step, stateHash, entries: result?.entries ?? [] });
+  }
+
+  private async restore(tip: Tip): Promise<void> {
+    if (tip.step === 0) return this.compute.post({ kind: "initial" });
+    const image = await this.hooks.fetchCheckpoint(tip);
+    if (image === null || this.member.step !== null) return;
+    const { state } = this.ready.plan;
+    if (image.length !== state.bytes) {
+      return this.hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message: `the checkpoint of step ${tip.step} has another size` });
+    }
+    new Uint8Array(this.ready.memory.buffer).set(image, state.address);
+    const stateHash = this.hashState();
+    if (stateHash !== tip.stateHash) {
+      return this.hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message: `the checkpoint of step ${tip.step} has another hash` });
+    }
+    this.compute.post({ kind: "replaced" });
+    this.dispatch({ kind: "restored", tip });
+  }
+
+  private hashState(): string {
+    const { state } = this.ready.plan;
+    this.arithmetic.blockHashes(state.address, state.floats, state.table);
+    return hex64(this.arithmetic.hashTable(state.table, state.entries));
+  }
+
+  /** The step at which the live state is at rest; null while an update runs or the state is not whole. */
+  private liveStep(): number | null {
+    const { phase } = this.control.commitWord.read();
+    return this.member.whole && phase !== "committed" && phase !== "closing" && this.member.word !== "committing" ? this.member.tip.step : null;
+  }
+
+  private isCurrent(view: ViewId, step: number): boolean {
+    return this.member.step?.step === step && sameView(this.member.view?.id ?? null, view);
+  }
+
+  private tagOf(view: ViewId): number {
+    const key = viewName(view);
+    const known = this.tags.get(key);
+    if (known !== undefined) return known;
+    const tag = this.tags.size + 1;
+    this.tags.set(key, tag);
+    this.viewOfTag.set(tag, view);
+    return tag;
+  }
+}
