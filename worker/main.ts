@@ -1,0 +1,133 @@
+import { randomBytes } from "node:crypto";
+import { pino } from "pino";
+import type { Config } from "../shared/config/schema.ts";
+import { LockstepError, sentenceOf } from "../shared/errors.ts";
+import { exitWithParent } from "../shared/process/parent-watch.ts";
+import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
+import type { Incarnation } from "../shared/protocol/view.ts";
+import { version } from "../shared/version.ts";
+import { Compute } from "./compute/compute.ts";
+import { fetchCheckpoint, pushPredictions } from "./coordinator-calls.ts";
+import { MemberServer } from "./exchange/member-server.ts";
+import { parseWorkerOptions } from "./options.ts";
+import { WorkerPages } from "./pages.ts";
+import { requireLoopback, Session } from "./session.ts";
+import { LockstepWorker } from "./worker.ts";
+
+/** The worker process: listen, dial, load, get ready, work, leave. */
+const self = randomBytes(8).toString("hex") as Incarnation;
+const log = pino({ base: { part: "worker", incarnation: self } }, pino.destination({ fd: 2, sync: true }));
+
+async function run(): Promise<void> {
+  const options = parseWorkerOptions(process.argv.slice(2));
+  requireLoopback(options.listen, options.insecure);
+  const server = new MemberServer();
+  const address = await server.start(options.listen, 0);
+  const pages = new WorkerPages();
+  const httpAddress = await pages.start(options.listen, 0);
+
+  let worker: LockstepWorker | null = null;
+  let loading = false;
+  let labels: Readonly<Record<string, string>> = {};
+  let ended = false;
+
+  const end = async (code: number, reason: string) => {
+    if (ended) return;
+    ended = true;
+    log.info({ reason, code }, "the worker ends");
+    worker?.close();
+    session.close();
+    server.close();
+    await Promise.race([pages.close(), new Promise((resolve) => setTimeout(resolve, 500))]);
+    process.exit(code);
+  };
+
+  const hello = (): WorkerMessage => ({
+    kind: "hello",
+    incarnation: self,
+    name: options.name,
+    host: options.host,
+    pid: process.pid,
+    version,
+    address,
+    httpAddress,
+    labels,
+    promised: worker?.member.promised ?? null,
+    standing: worker?.standing() ?? null,
+  });
+
+  const session = new Session({
+    coordinator: options.join,
+    redialFirst: 100,
+    redialMax: 1000,
+    silence: 5000,
+    hello,
+    onMessage: (message) => void onMessage(message).catch((error: unknown) => end(1, sentenceOf(error))),
+    onState: (connected) => log.info({ connected }, connected ? "dialled the coordinator" : "the coordinator is away"),
+  });
+
+  async function onMessage(message: CoordinatorMessage): Promise<void> {
+    if (message.kind === "rejected") {
+      process.stderr.write(`${message.message} [${message.code}]\n`);
+      return end(3, message.message);
+    }
+    if (message.kind === "inject") return inject(message.fault, worker);
+    if (message.kind === "release" && worker === null) return end(0, message.reason);
+    if (message.kind === "welcome" && worker === null && !loading) {
+      loading = true;
+      await load(message.config);
+    }
+    worker?.receive(message);
+  }
+
+  async function load(received: Config): Promise<void> {
+    const place = { ...received.place, dataDirectory: options.data ?? received.place.dataDirectory };
+    const config: Config = { ...received, place };
+    const { compute, ready } = await Compute.start(config).catch((error: unknown) => {
+      const known = error instanceof LockstepError ? error : new LockstepError("LS_COMPUTE", sentenceOf(error));
+      session.send({ kind: "failed", code: known.code, message: known.message });
+      process.stderr.write(`${known.toLine()}\n`);
+      return end(known.exitCode, known.message).then(() => Promise.reject(known));
+    });
+    labels = ready.labels;
+    worker = new LockstepWorker({
+      config,
+      self,
+      compute,
+      ready,
+      server,
+      hooks: {
+        send: (message) => session.send(message),
+        fetchCheckpoint: (tip) => fetchCheckpoint(session.channel, config.runId, tip),
+        deliverPredictions: (batch, result) => pushPredictions(() => session.channel, config.runId, batch, result),
+        onFinal: (entry) => pages.onFinal(entry, self),
+        onExit: (reason) => void end(0, reason),
+        log: (event, detail) => log.info(detail, event),
+      },
+    });
+    pages.attach(worker, config);
+    const { fingerprint, root, facts } = ready;
+    session.send({ kind: "ready", fingerprint, root: root.lineage, standing: worker.standing(), facts });
+    setInterval(() => session.send({ kind: "heartbeat", progress: worker!.progress() }), config.place.timing.heartbeatInterval);
+  }
+
+  process.on("SIGTERM", () => {
+    if (worker === null) void end(0, "asked to leave");
+    else worker.leave("asked to leave (SIGTERM)");
+  });
+  process.on("SIGINT", () => {}); // A terminal sends it to the whole group; the coordinator decides.
+  exitWithParent(() => void end(0, "the parent process is gone"));
+}
+
+function inject(fault: string, worker: LockstepWorker | null): void {
+  log.warn({ fault }, "a fault is injected");
+  if (fault === "crash") process.kill(process.pid, "SIGKILL");
+  else if (fault === "freeze") process.kill(process.pid, "SIGSTOP");
+  else if (fault === "flip-weights") worker?.flip("weights");
+  else if (fault === "flip-slots") worker?.flip("slots");
+}
+
+run().catch((error: unknown) => {
+  process.stderr.write(`${sentenceOf(error)}\n`);
+  process.exit(error instanceof LockstepError ? error.exitCode : 1);
+});
