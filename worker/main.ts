@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { pino } from "pino";
 import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
+import { requireLoopback } from "../shared/process/loopback.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
@@ -11,7 +12,7 @@ import { fetchCheckpoint, pushPredictions } from "./coordinator-calls.ts";
 import { MemberServer } from "./exchange/member-server.ts";
 import { parseWorkerOptions } from "./options.ts";
 import { WorkerPages } from "./pages.ts";
-import { requireLoopback, Session } from "./session.ts";
+import { Session } from "./session.ts";
 import { LockstepWorker } from "./worker.ts";
 
 /** The worker process: listen, dial, load, get ready, work, leave. */
