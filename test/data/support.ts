@@ -1,12 +1,21 @@
-import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect } from "vitest";
+import { afterAll, expect } from "vitest";
 import type { ImageShape } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
 
-/** A new folder that the system clears away. */
-export const temporary = (name: string): string => mkdtempSync(join(tmpdir(), `lockstep-${name}-`));
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A new folder that is deleted after the tests of a file. */
+export function temporary(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `lockstep-${name}-`));
+  folders.push(folder);
+  return folder;
+}
 
 /** The real STL-10, where the environment names it. */
 export const realData = (): string | null => {
