@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { brokenRelations } from "./timing.ts";
 
 /**
  * The resolved configuration of a run, as config.json holds it. The recipe part is everything that touches bits: it is
@@ -86,10 +87,18 @@ export const recipeSchema = z.strictObject({
   stepsPerEpoch: positive,
   /** Steps of the whole run. */
   steps: positive,
-  /** Learning rate of every step; its length is `steps`. */
+  /** Learning rate of every step, a float32 number; its length is `steps`. See learning-rates.ts. */
   learningRates: z.array(z.number().min(0)),
   /** Side of the training images by epoch, ascending `fromEpoch` starting at 0 (progressive resolution). */
-  resolutions: z.array(z.strictObject({ fromEpoch: z.number().int().min(0), side: positive })).min(1),
+  resolutions: z
+    .array(z.strictObject({ fromEpoch: z.number().int().min(0), side: positive }))
+    .min(1)
+    .refine(
+      (list) => list.every(({ fromEpoch }, i) => (i === 0 ? fromEpoch === 0 : fromEpoch > list[i - 1]!.fromEpoch)),
+      {
+        error: "fromEpoch must start at 0 and ascend",
+      },
+    ),
   optimizer: optimizerSchema,
   labelSmoothing: fraction,
   /** Decay of the exponential moving average min(decay, t/(t+20)); null without EMA. */
@@ -104,26 +113,30 @@ export const recipeSchema = z.strictObject({
   flipAveraging: z.boolean(),
 });
 
-export const timingSchema = z.strictObject({
-  /** Milliseconds between a worker's heartbeats. */
-  heartbeatInterval: positive,
-  /** Silence to the coordinator that evicts a worker, in milliseconds; several heartbeat intervals. */
-  heartbeatTimeout: positive,
-  /** First and longest pause between redials, in milliseconds. */
-  redialFirst: positive,
-  redialMax: positive,
-  /** How long a joiner may take to get level, in milliseconds; the others hold their update back for it. */
-  levelTimeout: positive,
-  /** Multiple of a worker's own median micro-batch time that a step may take, and its floor in milliseconds. */
-  stepBudgetFactor: positive,
-  stepBudgetFloor: positive,
-  /** Budget of a member's first step, which includes warm-up, in milliseconds. */
-  firstStepBudget: positive,
-  /** Nobody is evicted for this long after a take-over or when everybody is silent at once, in milliseconds. */
-  grace: positive,
-  /** How long a run without enough workers waits before it ends, in milliseconds. */
-  maxWait: positive,
-});
+export const timingSchema = z
+  .strictObject({
+    /** Milliseconds between a worker's heartbeats. */
+    heartbeatInterval: positive,
+    /** Silence to the coordinator that evicts a worker, in milliseconds; several heartbeat intervals. */
+    heartbeatTimeout: positive,
+    /** First and longest pause between redials, in milliseconds. */
+    redialFirst: positive,
+    redialMax: positive,
+    /** How long a joiner may take to get level, in milliseconds; the others hold their update back for it. */
+    levelTimeout: positive,
+    /** Multiple of a worker's own median micro-batch time that a step may take, and its floor in milliseconds. */
+    stepBudgetFactor: positive,
+    stepBudgetFloor: positive,
+    /** Budget of a member's first step, which includes warm-up, in milliseconds. */
+    firstStepBudget: positive,
+    /** Nobody is evicted for this long after a take-over or when everybody is silent at once, in milliseconds. */
+    grace: positive,
+    /** How long a run without enough workers waits before it ends, in milliseconds. */
+    maxWait: positive,
+  })
+  .superRefine((timing, context) => {
+    for (const message of brokenRelations(timing)) context.addIssue({ code: "custom", message });
+  });
 
 export const placeSchema = z.strictObject({
   workers: positive,
@@ -140,7 +153,12 @@ export const placeSchema = z.strictObject({
   nats: z.string().nullable(),
 });
 
-export const configSchema = z.strictObject({ runId: z.string(), recipe: recipeSchema, place: placeSchema });
+export const configSchema = z
+  .strictObject({ runId: z.string(), recipe: recipeSchema, place: placeSchema })
+  .refine(({ recipe }) => recipe.learningRates.length === recipe.steps, {
+    path: ["recipe", "learningRates"],
+    error: "there must be one learning rate for each step",
+  });
 
 export type Augmentation = z.infer<typeof augmentationSchema>;
 export type OptimizerConfig = z.infer<typeof optimizerSchema>;

@@ -1,0 +1,59 @@
+import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
+import type { ConfigFile, ModelFile } from "./files.ts";
+import { type RunOptions, usage } from "./options.ts";
+import type { Place, Recipe } from "./schema.ts";
+import { DEFAULT_TIMING } from "./timing.ts";
+
+/** What one worker takes besides its vectors: Node, TensorFlow and its working memory for a micro-batch. */
+const WORKER_BYTES = 2 ** 30;
+const EVALUATION_BATCH = 100;
+const KEPT_CHECKPOINTS = 3;
+
+interface PlaceNeeds {
+  readonly options: RunOptions;
+  readonly file: ConfigFile | null;
+  readonly dataset: DatasetFacts;
+  readonly machine: MachineFacts;
+  readonly recipe: Recipe;
+  readonly modelFile: ModelFile | null;
+  readonly run: RunFacts;
+}
+
+/**
+ * The place part of a config. Directories and addresses come from this run, never from the --config file of another.
+ * @throws LockstepError LS_USAGE
+ */
+export function placeOf({ options, file, dataset, machine, recipe, modelFile, run }: PlaceNeeds): Place {
+  const before = file?.place ?? {};
+  const workers = options.workers ?? before.workers ?? defaultWorkers(machine, recipe.shards);
+  const minWorkers = options.minWorkers ?? before.minWorkers ?? 1;
+  if (minWorkers > workers) {
+    throw usage(`--min-workers ${minWorkers} is more than the ${workers} workers of the run.`, "Raise --workers.");
+  }
+  const wantsEvaluation = options.eval ?? before.evaluation !== null;
+  const evaluation = before.evaluation ?? { batch: Math.min(EVALUATION_BATCH, Math.max(1, dataset.testImages)) };
+  return {
+    workers,
+    minWorkers,
+    dataDirectory: dataset.directory,
+    outDirectory: run.outDirectory,
+    modelFile: modelFile?.path ?? null,
+    listen: options.listen ?? before.listen ?? "127.0.0.1",
+    evaluation: wantsEvaluation && dataset.testImages > 0 ? evaluation : null,
+    checkpoint: before.checkpoint ?? { everySteps: recipe.stepsPerEpoch, keep: KEPT_CHECKPOINTS },
+    timing: { ...DEFAULT_TIMING, ...before.timing },
+    nats: run.nats,
+  };
+}
+
+/** One worker for each core, no more than shards, no more than memory allows, at least one. */
+function defaultWorkers({ cores, memoryBytes }: MachineFacts, shards: number): number {
+  return Math.max(1, Math.min(cores, shards, Math.floor(memoryBytes / WORKER_BYTES)));
+}
+
+/** What a person should know about the number of workers. */
+export function standbyNote(workers: number, shards: number): string[] {
+  if (workers <= shards) return [];
+  const standby = workers - shards;
+  return [`${standby} of ${workers} workers ${standby === 1 ? "is a standby" : "are standbys"}: ${shards} shards.`];
+}
