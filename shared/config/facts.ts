@@ -96,11 +96,10 @@ async function channelStatistics(file: string, { channels, height, width }: Imag
 /** This machine, as far as containers and CPU affinity let this process use it. */
 export function machineFacts(): MachineFacts {
   const limit = process.constrainedMemory();
-  // Unlimited containers report 0 or a number beyond all memory.
-  const total = limit > 0 && limit < totalmem() ? limit : totalmem();
   return {
     cores: availableParallelism(),
-    memoryBytes: Math.min(total, Math.max(freemem(), total / 2)),
+    // Unlimited containers report 0 or a number beyond all memory; page cache counts as free, since it gives way.
+    memoryBytes: Math.min(limit > 0 ? limit : totalmem(), freemem()),
     precisions: ["float32"],
     executions: ["eager"],
   };
