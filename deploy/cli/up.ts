@@ -1,0 +1,106 @@
+import { type Command, Option } from "commander";
+import { parseRunOptions, usage } from "../../shared/config/options.ts";
+import { RECIPES } from "../../shared/config/recipes.ts";
+import { requireLoopback } from "../../shared/process/loopback.ts";
+import { natsProgram } from "../up/nats-program.ts";
+import { prepareRun } from "../up/prepare.ts";
+import { WORKER_POLICY } from "../up/restart-policy.ts";
+import { type UpOptions, up } from "../up/up.ts";
+
+/** Options of `up` and `resume` that say how it runs here and have no place in config.json. */
+export interface HereOptions {
+  readonly devices: string;
+  readonly workerRestarts: string;
+  readonly nats: string | boolean;
+  readonly json?: boolean;
+  readonly insecureTestNetwork?: boolean;
+}
+
+/** Adds `lockstep up`. */
+export function registerUp(program: Command): void {
+  const command = program
+    .command("up")
+    .description("train on this machine: NATS, coordinator, workers, evaluation")
+    .option(
+      "--workers <n>",
+      "worker processes, one core or GPU each (default: cores, at most shards, as memory allows)",
+    )
+    .option("--min-workers <n>", "workers without which the run waits (default: 1)")
+    .option("--model <name|file>", "alexnet, resnet, or ./file.js with a model of your own (default: the recipe's)")
+    .option("--recipe <name|file>", `${Object.keys(RECIPES).join(", ")}, or a JSON file of settings (default: quick)`)
+    .option("--epochs <e>", "length of the run in epochs (default: the recipe's)")
+    .option("--steps <s>", "length of the run in steps, instead of --epochs")
+    .option("--batch <b>", "images of one step over all shards (default: the recipe's)")
+    .option("--lr <x>", "peak learning rate (default: the recipe's, in proportion to the batch)")
+    .option("--seed <k>", "seed of all randomness (default: the recipe's)")
+    .option("--shards <v>", "slices of the training set, which bound the workers that help (default: the recipe's)")
+    .option("--precision <p>", "auto, float32 or bf16 (default: the recipe's)")
+    .option("--execution <mode>", "auto, eager or graph (default: the recipe's)")
+    .option(
+      "--data <directory>",
+      "data set in STL-10's layout (default: LOCKSTEP_DATA, else the cache, else it is fetched)",
+    )
+    .option("--out <directory>", "the run's directory (default: runs/<run id>)")
+    .option("--no-eval", "no evaluation at the end (default: evaluate)")
+    .option("--listen <address>", "where everything listens; loopback only (default: 127.0.0.1)")
+    .option("--config <file>", "options by their names, or the config.json of another run; options above beat it");
+  hereOptions(command)
+    .addOption(new Option("--demo", "without network: go on with a generated set").hideHelp())
+    .action(async (raw: Record<string, unknown> & HereOptions, self: Command) => {
+      // Commander gives every --no-x a value; only what a person typed may beat the --config file.
+      const typed = self.getOptionValueSource("eval") === "cli" ? raw : { ...raw, eval: undefined };
+      const options = parseRunOptions(typed);
+      const here = await hereOf(raw);
+      const extras = { demo: raw["demo"] === true, insecure: here.insecure };
+      process.exitCode = await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
+    });
+}
+
+/** The options that `up` and `resume` share. */
+export function hereOptions(command: Command): Command {
+  return command
+    .option("--devices <list>", "cpu, or indexes of GPUs (0,1), which workers take in turn", "cpu")
+    .option("--worker-restarts <n>", "how often a crashed worker is started again", String(WORKER_POLICY.most))
+    .option("--nats <url>", "a NATS server that runs already (default: one of its own)")
+    .option("--no-nats", "no broadcast (default: broadcast)")
+    .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false)
+    .addOption(new Option("--insecure-test-network", "listen beyond loopback without any security").hideHelp());
+}
+
+/** @throws LockstepError LS_USAGE, LS_NOT_LOOPBACK */
+export async function hereOf(raw: HereOptions): Promise<Omit<UpOptions, "resumed">> {
+  const insecure = raw.insecureTestNetwork === true;
+  return {
+    devices: devicesOf(raw.devices),
+    workerRestarts: countOf("--worker-restarts", raw.workerRestarts),
+    nats: await natsOf(raw.nats, insecure),
+    json: raw.json === true,
+    insecure,
+  };
+}
+
+/** `cpu`, or a list of indexes. */
+export function devicesOf(text: string): string[] {
+  const devices = text.split(",").map((device) => device.trim());
+  if (devices.every((device) => /^\d+$/.test(device)) || (devices.length === 1 && devices[0] === "cpu")) return devices;
+  throw usage(`--devices must be cpu or indexes of GPUs such as 0,1; it is "${text}".`);
+}
+
+function countOf(name: string, text: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text);
+  throw usage(`${name} must be a whole number of at least 0; it is "${text}".`);
+}
+
+async function natsOf(value: string | boolean, insecure: boolean): Promise<UpOptions["nats"]> {
+  if (value === false) return null;
+  if (typeof value !== "string") {
+    const program = await natsProgram();
+    if (program === null)
+      process.stderr.write("nats-server is missing, so nothing is broadcast. Run `npx lockstep setup`.\n");
+    return program === null ? null : { program };
+  }
+  const address = /^(?:nats:\/\/)?(\[[0-9a-f:]+\]|[^:/]+):(\d+)$/i.exec(value);
+  if (address === null) throw usage(`--nats must be an address such as nats://127.0.0.1:4222; it is "${value}".`);
+  requireLoopback(address[1]!.replace(/^\[|\]$/g, ""), insecure);
+  return { url: `nats://${address[1]}:${address[2]}` };
+}

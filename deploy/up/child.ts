@@ -1,0 +1,102 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import type { ProcessEnd } from "./exit-meaning.ts";
+import type { GroupWatch } from "./reaper.ts";
+
+/** How to start a process. */
+export interface ProcessSpec {
+  readonly name: string;
+  /** Program and arguments. `starts`: how often it was started before. */
+  readonly command: (starts: number) => readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Its output is appended here. */
+  readonly logFile: string;
+}
+
+/**
+ * One process in a group of its own, so that Ctrl-C on the terminal reaches `up` alone, which then ends the run in order.
+ * Its standard input is a pipe whose end tells it that `up` is gone.
+ */
+export class Child {
+  readonly pid: number | null;
+  readonly ended: Promise<ProcessEnd>;
+  #over: ProcessEnd | null = null;
+  readonly #process: ChildProcess;
+  readonly #logFile: string;
+  /** Size of the log when this process began to write. */
+  readonly #logStart: number;
+
+  constructor(spec: ProcessSpec, starts: number, groups: GroupWatch) {
+    const [program, ...args] = spec.command(starts);
+    const log = openSync(spec.logFile, "a");
+    this.#logFile = spec.logFile;
+    this.#logStart = fstatSync(log).size;
+    const env = { ...process.env, ...spec.env, LOCKSTEP_PARENT: String(process.pid) };
+    this.#process = spawn(program!, args, { stdio: ["pipe", log, log], detached: true, env });
+    closeSync(log);
+    this.#process.stdin?.on("error", () => {});
+    const pid = this.#process.pid ?? null;
+    this.pid = pid;
+    if (pid !== null) groups.add(pid);
+    this.ended = new Promise((resolve) => {
+      const over = (end: ProcessEnd) => {
+        if (this.#over !== null) return;
+        this.#over = end;
+        if (pid !== null) groups.remove(pid);
+        this.#process.stdin?.destroy();
+        resolve(end);
+      };
+      this.#process.once("exit", (code, signal) => over({ code, signal }));
+      // Could not be started at all: the program does not exist or may not be run.
+      this.#process.once("error", () => pid === null && over({ code: 3, signal: null }));
+    });
+  }
+
+  get running(): boolean {
+    return this.#over === null;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    if (this.#over !== null || this.pid === null) return;
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+
+  /** Asks it to end and, after `grace` milliseconds, ends it. */
+  async stop(grace: number): Promise<void> {
+    this.signal("SIGTERM");
+    this.signal("SIGCONT");
+    const kill = setTimeout(() => this.signal("SIGKILL"), grace);
+    await this.ended;
+    clearTimeout(kill);
+  }
+
+  /** The last line that this process wrote for people: its log holds JSON lines beside them. */
+  lastWords(): string | null {
+    const { text } = readTail(this.#logFile, this.#logStart);
+    const lines = text.split("\n").map((line) => line.trim());
+    return lines.findLast((line) => line !== "" && !line.startsWith("{") && !line.startsWith("at ")) ?? null;
+  }
+}
+
+const TAIL_BYTES = 16_384;
+
+/** At most the last 16 KiB of what follows byte `from`. */
+function readTail(file: string, from: number): { readonly text: string } {
+  try {
+    const handle = openSync(file, "r");
+    try {
+      const { size } = fstatSync(handle);
+      const start = Math.max(from, size - TAIL_BYTES);
+      const buffer = Buffer.alloc(Math.max(0, size - start));
+      return { text: buffer.toString("utf8", 0, readSync(handle, buffer, 0, buffer.length, start)) };
+    } finally {
+      closeSync(handle);
+    }
+  } catch {
+    return { text: "" };
+  }
+}

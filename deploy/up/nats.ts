@@ -1,0 +1,78 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LockstepError } from "../../shared/errors.ts";
+import { Keeper } from "./keeper.ts";
+import type { GroupWatch } from "./reaper.ts";
+import { NATS_POLICY } from "./restart-policy.ts";
+
+const START_MILLIS = 10_000;
+/** The server takes a free port and writes into --ports_file_dir which one. */
+const ANY = "-1";
+
+export interface NatsServer {
+  readonly url: string;
+  readonly keeper: Keeper;
+}
+
+/**
+ * Starts a NATS server of our own: on loopback, on a port that nobody has, storing nothing. After a crash it comes back on
+ * the same port.
+ * @throws LockstepError LS_NATS where it does not come up.
+ */
+export async function startNats(
+  program: string,
+  logFile: string,
+  groups: GroupWatch,
+  note: (text: string) => void,
+): Promise<NatsServer> {
+  const ports = mkdtempSync(join(tmpdir(), "lockstep-nats-"));
+  let port = ANY;
+  const keeper = new Keeper(
+    {
+      name: "nats-server",
+      command: () => [program, "-a", "127.0.0.1", "-p", port, ...(port === ANY ? ["--ports_file_dir", ports] : [])],
+      env: {},
+      logFile,
+    },
+    NATS_POLICY,
+    groups,
+    { note, over: () => {} },
+  );
+  keeper.start();
+  try {
+    const url = await portOf(ports, keeper);
+    port = new URL(url).port;
+    return { url, keeper };
+  } catch (error) {
+    await keeper.stop(1000);
+    throw error;
+  } finally {
+    rmSync(ports, { recursive: true, force: true });
+  }
+}
+
+/** The server writes nats-server_<pid>.ports once it listens. */
+async function portOf(directory: string, keeper: Keeper): Promise<string> {
+  const deadline = performance.now() + START_MILLIS;
+  while (performance.now() < deadline && keeper.over === null) {
+    const file = readdirSync(directory).find((name) => name.endsWith(".ports"));
+    const url = file === undefined ? null : urlIn(join(directory, file));
+    if (url !== null) return url;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  const words = keeper.over !== null && "words" in keeper.over ? keeper.over.words : null;
+  throw new LockstepError("LS_NATS", `nats-server does not come up${words === null ? "" : `: ${words}`}.`, {
+    hint: "See `npx lockstep doctor`.",
+    exitCode: 3,
+  });
+}
+
+function urlIn(file: string): string | null {
+  try {
+    const { nats } = JSON.parse(readFileSync(file, "utf8")) as { readonly nats?: readonly string[] };
+    return nats?.[0] ?? null;
+  } catch {
+    return null; // Half written.
+  }
+}

@@ -1,0 +1,194 @@
+import { accessSync, constants, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { delimiter, join, relative } from "node:path";
+import { shardEfficiency } from "../../shared/config/resolve.ts";
+import type { Config } from "../../shared/config/schema.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import { builtProgram } from "./built.ts";
+import { type Display, displayOn } from "./display.ts";
+import { evaluateRun, reportOf } from "./evaluation.ts";
+import { finalText, type RunSummary, resumeLine } from "./final-text.ts";
+import { Interrupts } from "./interrupts.ts";
+import { LineTail } from "./line-tail.ts";
+import { MachineLines } from "./machine-lines.ts";
+import { type NatsServer, startNats } from "./nats.ts";
+import { type PreparedRun, writeConfig } from "./prepare.ts";
+import { Reaper } from "./reaper.ts";
+import { lockRun } from "./run-lock.ts";
+import { Supervisor } from "./supervisor.ts";
+import { percent } from "./text.ts";
+import { evaluationStart, runTimes } from "./wall-time.ts";
+
+export interface UpOptions {
+  /** `cpu`, or indexes of GPUs. */
+  readonly devices: readonly string[];
+  readonly workerRestarts: number;
+  /** Path of nats-server, or the address of a server that runs; null: no broadcast. */
+  readonly nats: { readonly program: string } | { readonly url: string } | null;
+  readonly json: boolean;
+  readonly insecure: boolean;
+  /** An earlier life of the run left its files. */
+  readonly resumed: boolean;
+  readonly programs?: Programs;
+}
+
+/** Program and first arguments of each process. */
+export interface Programs {
+  readonly coordinator: readonly string[];
+  readonly worker: readonly string[];
+  readonly evaluator: readonly string[];
+}
+
+const PROGRAMS = (): Programs => ({
+  coordinator: [process.execPath, builtProgram("coordinator/main.js")],
+  worker: [process.execPath, builtProgram("worker/main.js")],
+  evaluator: [process.execPath, builtProgram("worker/evaluation/main.js")],
+});
+
+/**
+ * One run on this machine, from the first process to the last word. Returns the exit code: 0 done, 130 interrupted.
+ * @throws LockstepError for everything that went wrong, with its exit code.
+ */
+export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>, options: UpOptions): Promise<number> {
+  const started = Date.now();
+  const display = displayOn(process.stderr);
+  const interrupts = new Interrupts();
+  const reaper = new Reaper();
+  let nats: NatsServer | null = null;
+  let unlock: (() => Promise<void>) | null = null;
+  try {
+    const prepared = await prepare(interrupts.first.signal);
+    const { directory } = prepared;
+    mkdirSync(join(directory, "logs"), { recursive: true });
+    const lost = (error: Error) => {
+      display.note(`The run was taken over by another process: ${error.message}.`);
+      interrupts.second.abort();
+    };
+    unlock = await lockRun(directory, lost, (text) => display.note(text));
+    const { program, url } = { program: null, url: null, ...options.nats };
+    nats =
+      program === null
+        ? null
+        : await startNats(program, join(directory, "logs", "nats.log"), reaper, (text) => display.note(text));
+    const config: Config = { ...prepared.config, place: { ...prepared.config.place, nats: nats?.url ?? url } };
+    writeConfig(directory, config);
+    introduce(display, prepared, config);
+    return await train({ directory, config, options, started, display, interrupts, reaper });
+  } catch (error) {
+    if (!interrupts.any) throw error;
+    display.end();
+    // Whatever was cut short by the interruption is no failure of its own, but it is said.
+    if (error instanceof LockstepError) process.stderr.write(`${error.toLine()}\n`);
+    return 130;
+  } finally {
+    display.end();
+    await nats?.keeper.stop(1000);
+    await unlock?.();
+    reaper.close();
+    interrupts.close();
+  }
+}
+
+interface Life {
+  readonly directory: string;
+  readonly config: Config;
+  readonly options: UpOptions;
+  readonly started: number;
+  readonly display: Display;
+  readonly interrupts: Interrupts;
+  readonly reaper: Reaper;
+}
+
+async function train(life: Life): Promise<number> {
+  const { directory, config, options, display, interrupts, reaper } = life;
+  const programs = options.programs ?? PROGRAMS();
+  const lines = options.json ? new MachineLines(directory, printJson, options.resumed) : null;
+  if (options.json)
+    printJson({
+      type: "start",
+      run: config.runId,
+      directory,
+      workers: config.place.workers,
+      steps: config.recipe.steps,
+    });
+  const supervisor = new Supervisor({ ...options, directory, config, programs }, reaper, display, interrupts);
+  const sayStop = () =>
+    display.note("Stopping after the step under way, with a checkpoint; Ctrl-C again ends at once.");
+  interrupts.first.signal.addEventListener("abort", sayStop);
+  const end = await supervisor.run(() => lines?.pump());
+  interrupts.first.signal.removeEventListener("abort", sayStop);
+  const trained = Date.now();
+
+  if (end.kind === "killed") {
+    display.end();
+    process.stderr.write(`Ended at once.\n${resumeLine(relative(".", directory) || ".")}\n`);
+    return 130;
+  }
+  if (end.kind === "failed") {
+    display.note(resumeLine(relative(".", directory) || "."));
+    throw end.error;
+  }
+  let { summary } = end;
+  const evaluated = summary.outcome === "done" && config.place.evaluation !== null;
+  if (evaluated) {
+    display.note("Writing the report.");
+    summary = await evaluateRun({ directory, program: programs.evaluator, signal: interrupts.second.signal }, reaper);
+  }
+  const evaluating = evaluated
+    ? (evaluationStart(new LineTail(join(directory, "events.ndjson")).read()) ?? trained)
+    : null;
+  summary = { ...summary, ...runTimes(life.started, trained, evaluating, Date.now()) };
+  writeSummary(directory, summary);
+  display.end();
+  return lastWords(life, summary);
+}
+
+function lastWords({ directory, options }: Life, summary: RunSummary): number {
+  const shown = relative(".", directory) || ".";
+  const report = summary.accuracy === null ? null : reportOf(shown);
+  const text = [`Run ${summary.run} ${summary.outcome}.`, ...finalText(summary, report), `directory   ${shown}`];
+  const interrupted = summary.outcome === "stopped";
+  if (interrupted) text.push(resumeLine(shown));
+  (options.json ? process.stderr : process.stdout).write(`${text.join("\n")}\n`);
+  if (options.json) printJson({ type: "summary", ...summary });
+  return interrupted ? 130 : 0;
+}
+
+/** What people should know before it starts. */
+function introduce(display: Display, { directory, notes }: PreparedRun, { runId, recipe, place }: Config): void {
+  const workers = `${place.workers} worker${place.workers === 1 ? "" : "s"}`;
+  display.note(
+    `Run ${runId}: ${recipe.model.name}, recipe ${recipe.recipe}, ${recipe.steps} steps of ${recipe.batch} images, ` +
+      `${workers}, ${recipe.shards} shards, seed ${recipe.seed}; in ${relative(".", directory) || "."}`,
+  );
+  const efficiency = shardEfficiency(recipe.shards, Math.min(place.workers, recipe.shards));
+  if (efficiency < 1) {
+    display.note(
+      `${workers} over ${recipe.shards} shards reach at most ${percent(efficiency)} of ideal speed: the largest range sets the pace.`,
+    );
+  }
+  for (const note of notes) display.note(note);
+}
+
+/** summary.json keeps what the coordinator and the evaluator wrote; `up` alone knows when it started. */
+function writeSummary(directory: string, summary: RunSummary): void {
+  const file = join(directory, "summary.json");
+  const whole = { ...(JSON.parse(readFileSync(file, "utf8")) as object), ...summary };
+  writeFileSync(`${file}.partial`, `${JSON.stringify(whole, null, 2)}\n`);
+  renameSync(`${file}.partial`, file);
+}
+
+const printJson = (value: object) => void process.stdout.write(`${JSON.stringify(value)}\n`);
+
+/** The first executable of this name on PATH. */
+export function onPath(name: string, path: string = process.env["PATH"] ?? ""): string | null {
+  for (const folder of path.split(delimiter)) {
+    const file = join(folder, name);
+    try {
+      accessSync(file, constants.X_OK);
+      if (folder !== "") return file;
+    } catch {
+      // Not here.
+    }
+  }
+  return null;
+}
