@@ -1,103 +1,161 @@
 import { connect, type NatsConnection } from "nats";
 import type { Config } from "../config/schema.ts";
+import type { Progress } from "../protocol/messages.ts";
 import type { LedgerEntry } from "../protocol/trailer.ts";
-import { viewName } from "../protocol/view.ts";
-import { type EventMessage, type StepMessage, subjectOf } from "./schema.ts";
+import { BoundedQueue, type QueueBounds } from "./bounded-queue.ts";
+import { EpochSum, stepMessage, workerMessage } from "./messages.ts";
+import type { EventMessage } from "./schema.ts";
+import { subjectOf, workerSubjectOf } from "./subjects.ts";
 
-const MOST_QUEUED = 1000;
+/** What waits here while NATS is slow or away. */
+const QUEUE: QueueBounds = { messages: 1000, bytes: 8 << 20 };
+/** What is handed to the client at once; the next batch waits until the server has answered for it. */
+const BATCH: QueueBounds = { messages: 200, bytes: 1 << 20 };
+const REDIAL_MILLIS = 500;
+const CLOSE_MILLIS = 300;
 
 /**
- * Publishes on NATS without ever holding anything up: what cannot be sent at once waits in a bounded queue that drops its
- * oldest entry and counts. A server that is slow, dead or absent changes nothing but that count.
+ * Publishes on NATS without ever holding anything up. What cannot be sent at once waits in a bounded queue that drops its
+ * oldest entry and counts. The client's own queue and the socket's buffer have no bound: they get one batch at a time, and
+ * the next one only after the server has answered a ping behind it. A server that is slow, frozen, dead or absent changes
+ * nothing but the count.
  */
 export class Broadcaster {
-  dropped = 0;
-  private readonly run: string;
-  private readonly queue: { readonly subject: string; readonly text: string }[] = [];
-  private connection: NatsConnection | null = null;
-  private live = false;
-  private closed = false;
+  readonly #run: string;
+  readonly #queue: BoundedQueue;
+  readonly #abandoned = new AbortController();
+  #epochs: EpochSum | null = null;
+  #connection: NatsConnection | null = null;
+  #live = false;
+  #sending = false;
+  #givenUp = 0;
 
-  constructor(url: string, run: string) {
-    this.run = run;
-    void this.open(url);
+  /** @param url of the server, nats://host:port */
+  constructor(url: string, run: string, bounds: QueueBounds = QUEUE) {
+    this.#run = run;
+    this.#queue = new BoundedQueue(bounds);
+    void this.#open(url);
   }
 
   get connected(): boolean {
-    return this.live;
+    return this.#live;
   }
 
+  /** Messages that the server has not taken: it was slow or away, it broke off, or they exceed its limit. */
+  get dropped(): number {
+    return this.#queue.dropped + this.#givenUp;
+  }
+
+  /** Messages that wait here. */
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  /** A final step; with the last one of an epoch the epoch as well. `from`: incarnation of this worker. */
   publishStep(entry: LedgerEntry, from: string, config: Config): void {
-    const { recipe } = config;
-    const images = entry.shards.reduce((sum, shard) => sum + shard.samples, 0);
-    const correct = entry.shards.reduce((sum, shard) => sum + shard.correct, 0);
-    const shards: Record<string, number[]> = {};
-    for (const { shard, by } of entry.shards) {
-      shards[by] ??= [];
-      shards[by].push(shard);
-    }
-    const finite = (value: number) => (Number.isFinite(value) ? value : null);
-    const message: StepMessage = {
-      run: this.run,
-      view: viewName(entry.view),
-      step: entry.step,
-      epoch: Math.floor(entry.step / recipe.stepsPerEpoch),
-      from,
-      loss: finite(entry.loss),
-      accuracy: images === 0 ? 0 : correct / images,
-      images,
-      learningRate: recipe.learningRates[entry.step] ?? 0,
-      gradientNorm: finite(entry.gradientNorm),
-      applied: entry.applied,
-      lineage: entry.lineage,
-      shards,
-    };
-    this.publish(subjectOf(this.run, "step"), message);
+    const message = stepMessage(entry, from, config);
+    this.#publish(subjectOf(this.#run, "step"), message);
+    this.#epochs ??= new EpochSum(config.recipe.stepsPerEpoch);
+    const epoch = this.#epochs.add(message);
+    if (epoch !== null) this.#publish(subjectOf(this.#run, "epoch"), epoch);
   }
 
   publishEvent(event: EventMessage): void {
-    this.publish(subjectOf(this.run, "event"), event);
+    this.#publish(subjectOf(this.#run, "event"), event);
   }
 
+  publishWorker(name: string, incarnation: string, progress: Progress): void {
+    this.#publish(workerSubjectOf(this.#run, name), workerMessage(this.#run, name, incarnation, progress, new Date()));
+  }
+
+  /** Sends what it can in a moment, then lets go. */
   async close(): Promise<void> {
-    this.closed = true;
-    this.flush();
-    const drained = this.connection?.drain() ?? Promise.resolve();
-    await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, 300))]).catch(() => {});
+    this.#abandoned.abort();
+    const connection = this.#connection;
+    if (connection === null) return;
+    const drained = this.#live ? this.#rest(connection).catch(() => {}) : Promise.resolve();
+    await Promise.race([drained, sleep(CLOSE_MILLIS)]);
+    this.#live = false;
+    await Promise.race([connection.close().catch(() => {}), sleep(CLOSE_MILLIS)]);
   }
 
-  private publish(subject: string, value: object): void {
-    this.queue.push({ subject, text: JSON.stringify(value) });
-    if (this.queue.length > MOST_QUEUED) {
-      this.queue.shift();
-      this.dropped += 1;
+  #publish(subject: string, value: object): void {
+    if (this.#abandoned.signal.aborted) return;
+    this.#queue.push({ subject, data: Buffer.from(JSON.stringify(value)) });
+    void this.#send();
+  }
+
+  async #send(): Promise<void> {
+    if (this.#sending) return;
+    this.#sending = true;
+    try {
+      while (this.#live && this.#connection !== null && this.#queue.length > 0) await this.#batch(this.#connection);
+    } catch {
+      // The connection broke under the batch; the status loop says when it is back.
     }
-    this.flush();
+    this.#sending = false;
   }
 
-  private flush(): void {
-    if (this.connection === null || !this.live) return;
-    for (const { subject, text } of this.queue.splice(0)) this.connection.publish(subject, text);
-  }
-
-  private async open(url: string): Promise<void> {
-    while (!this.closed && this.connection === null) {
-      try {
-        this.connection = await connect({ servers: url, maxReconnectAttempts: -1, reconnectTimeWait: 500, timeout: 2000 });
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, 1000).unref());
-      }
+  async #batch(connection: NatsConnection): Promise<void> {
+    const most = connection.info?.max_payload ?? BATCH.bytes;
+    const batch = this.#queue.take(BATCH);
+    const fitting = batch.filter(({ data }) => data.length <= most);
+    this.#givenUp += batch.length - fitting.length;
+    try {
+      for (const { subject, data } of fitting) connection.publish(subject, data);
+      await connection.flush();
+    } catch (error) {
+      // Some of it may have arrived; sending it again would repeat events, which carry no key.
+      this.#givenUp += fitting.length;
+      throw error;
     }
-    if (this.connection === null) return;
-    this.live = true;
-    this.flush();
-    for await (const status of this.connection.status()) {
-      // While the connection is down nothing is handed to the client, whose own queue has no bound.
-      if (status.type === "disconnect") this.live = false;
-      if (status.type === "reconnect") {
-        this.live = true;
-        this.flush();
+  }
+
+  async #rest(connection: NatsConnection): Promise<void> {
+    while (this.#queue.length > 0) await this.#batch(connection);
+    await connection.flush();
+  }
+
+  async #open(url: string): Promise<void> {
+    const connection = await dial(url, this.#abandoned.signal);
+    if (connection === null) return;
+    this.#connection = connection;
+    this.#live = true;
+    void this.#send();
+    for await (const { type } of connection.status()) {
+      // While the connection is down nothing is handed to the client, which would keep all of it.
+      if (type === "disconnect") this.#live = false;
+      if (type === "reconnect") {
+        this.#live = true;
+        void this.#send();
       }
     }
   }
 }
+
+/** Dials until the server is there; null once it is not wanted any more. */
+async function dial(url: string, abandoned: AbortSignal): Promise<NatsConnection | null> {
+  while (!abandoned.aborted) {
+    try {
+      const connection = await connect({
+        servers: url,
+        name: "lockstep",
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: REDIAL_MILLIS,
+        timeout: 2000,
+        // A frozen server is noticed and left after two of these.
+        pingInterval: 5000,
+        maxPingOut: 2,
+        ignoreClusterUpdates: true,
+      });
+      if (!abandoned.aborted) return connection;
+      await connection.close();
+      return null;
+    } catch {
+      await sleep(REDIAL_MILLIS);
+    }
+  }
+  return null;
+}
+
+const sleep = (millis: number) => new Promise<void>((resolve) => void setTimeout(resolve, millis).unref());
