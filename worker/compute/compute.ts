@@ -29,9 +29,11 @@ export class Compute {
     return new Promise((resolve, reject) => {
       compute.onReply = (reply) => {
         if (reply.kind === "ready") resolve({ compute, ready: reply });
-        else if (reply.kind === "failed") reject(new LockstepError(reply.code as `LS_${string}`, reply.message, { exitCode: 3 }));
+        else if (reply.kind === "failed")
+          reject(new LockstepError(reply.code as `LS_${string}`, reply.message, { exitCode: 3 }));
       };
-      compute.onDeath = (reason) => reject(new LockstepError("LS_COMPUTE", `The compute thread could not start: ${reason}.`));
+      compute.onDeath = (reason) =>
+        reject(new LockstepError("LS_COMPUTE", `The compute thread could not start: ${reason}.`));
     });
   }
 

@@ -8,7 +8,13 @@ import type { Predictor } from "./predictor.ts";
  * Predicts one fixed batch of test images. The last batch is filled up with its first image, so that every batch has the
  * same layout and an image's result depends on nothing but its batch.
  */
-export function evaluateBatch(predictor: Predictor, dataset: Dataset, config: Config, batch: number, size: number): EvaluatedBatch {
+export function evaluateBatch(
+  predictor: Predictor,
+  dataset: Dataset,
+  config: Config,
+  batch: number,
+  size: number,
+): EvaluatedBatch {
   const { recipe } = config;
   const { channels, height, width } = dataset.shape;
   const side = recipe.resolutions.reduce((most, resolution) => Math.max(most, resolution.side), 0);

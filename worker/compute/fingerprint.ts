@@ -1,7 +1,7 @@
 import type { Recipe } from "../../shared/config/schema.ts";
+import type { ImageShape } from "../../shared/data/dataset.ts";
 import type { Layout } from "../../shared/model/layout.ts";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
-import type { ImageShape } from "../../shared/data/dataset.ts";
 import { type Arithmetic, hex64 } from "../arithmetic/arithmetic.ts";
 import { Augmenter } from "../loader/augment.ts";
 import { slotLayout } from "../loader/slot.ts";

@@ -1,8 +1,8 @@
 import type { Config } from "../../shared/config/schema.ts";
 import type { Layout } from "../../shared/model/layout.ts";
+import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
-import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
 import type { NodeBuffer } from "./step.ts";

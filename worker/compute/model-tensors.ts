@@ -1,5 +1,5 @@
-import type { LayersModel, layers } from "@tensorflow/tfjs-layers";
 import type { Tensor } from "@tensorflow/tfjs-core";
+import type { LayersModel, layers } from "@tensorflow/tfjs-layers";
 import { LockstepError } from "../../shared/errors.ts";
 import type { Layout, TensorRole, TensorSpec } from "../../shared/model/layout.ts";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
@@ -40,9 +40,13 @@ export function layersOf(model: LayersModel): Layer[] {
   });
 }
 
-/** Every weight once, in model order: trainable ones and batch statistics. */
+/**
+ * Every weight once, in model order: trainable ones and batch statistics.
+ * @throws LockstepError LS_MODEL_FILE where weights are frozen, or where two have one name
+ */
 export function tensorsOf(model: LayersModel): ModelTensor[] {
   const seen = new Set<unknown>();
+  const names = new Set<string>();
   const tensors: ModelTensor[] = [];
   for (const layer of layersOf(model)) {
     for (const variable of layer.weights as unknown as Variable[]) {
@@ -51,23 +55,36 @@ export function tensorsOf(model: LayersModel): ModelTensor[] {
       const short = variable.originalName.split("/").at(-1)!;
       const role = ROLES[short] ?? "other";
       const statistic = role === "movingMean" || role === "movingVariance";
-      if (!statistic && !variable.trainable) {
-        throw new LockstepError("LS_MODEL_FILE", `Weight ${variable.originalName} is frozen, which is not supported.`, { exitCode: 2 });
-      }
-      tensors.push({ spec: { name: `${layer.name}/${short}`, shape: [...variable.shape], role }, variable, layer });
+      const name = `${layer.name}/${short}`;
+      if (!statistic && !variable.trainable) throw refused(`Weight ${name} is frozen, which is not supported.`);
+      if (names.has(name)) throw refused(`Two weights of the model are called ${name}.`);
+      names.add(name);
+      tensors.push({ spec: { name, shape: [...variable.shape], role }, variable, layer });
     }
   }
   return tensors;
 }
 
+const refused = (message: string) =>
+  new LockstepError("LS_MODEL_FILE", message, {
+    hint: "Leave weights trainable, and give every layer a name.",
+    exitCode: 2,
+  });
+
 type Initializer = { readonly className: string; readonly config: Record<string, unknown> };
 
 /**
  * Initial values of every tensor, from the counter generator keyed by (seed, index of the tensor), following each layer's
- * own initializer. Written into the flat weight vector at the layout's offsets.
+ * own initializer in distribution (normal ones are not truncated): the same bits on every machine. Written into the flat
+ * weight vector at the layout's offsets.
  * @throws LockstepError LS_MODEL_INITIALIZER where an initializer is not supported.
  */
-export function initialWeights(tensors: readonly ModelTensor[], layout: Layout, seed: number, into: Float32Array): void {
+export function initialWeights(
+  tensors: readonly ModelTensor[],
+  layout: Layout,
+  seed: number,
+  into: Float32Array,
+): void {
   const slots = new Map([...layout.trainable, ...layout.statistics].map((slot) => [slot.name, slot]));
   tensors.forEach(({ spec, layer }, index) => {
     const slot = slots.get(spec.name)!;
@@ -76,16 +93,26 @@ export function initialWeights(tensors: readonly ModelTensor[], layout: Layout, 
   });
 }
 
+/** The configuration of the initializer that a layer gives one of its weights. */
 function initializerOf(layer: Layer, name: string): Initializer {
   const short = name.split("/").at(-1)!;
-  const key = `${short.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())}Initializer`;
+  const camel = short.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   const config = layer.getConfig() as Record<string, unknown>;
-  const found = config[key] ?? config[key.replace("kernel", "depthwise")];
+  // TensorFlow.js says depthwiseInitializer for depthwise_kernel.
+  const found = config[`${camel}Initializer`] ?? config[`${camel.replace("Kernel", "")}Initializer`];
   if (typeof found === "object" && found !== null && "className" in found) return found as Initializer;
-  return { className: short === "moving_variance" || short === "gamma" ? "Ones" : "Zeros", config: {} };
+  throw new LockstepError("LS_MODEL_INITIALIZER", `Layer ${layer.name} does not say how its ${short} starts.`, {
+    hint: "Use a layer of TensorFlow.js, or give the layer's config an initializer.",
+    exitCode: 2,
+  });
 }
 
-function fill(values: Float32Array, { name, shape }: TensorSpec, { className, config }: Initializer, stream: Stream): void {
+function fill(
+  values: Float32Array,
+  { name, shape }: TensorSpec,
+  { className, config }: Initializer,
+  stream: Stream,
+): void {
   const receptive = shape.slice(0, -2).reduce((product, extent) => product * extent, 1);
   const fanIn = shape.length > 1 ? shape.at(-2)! * receptive : shape[0]!;
   const fanOut = shape.length > 1 ? shape.at(-1)! * receptive : shape[0]!;

@@ -1,5 +1,5 @@
-import type { LayersModel, SymbolicTensor } from "@tensorflow/tfjs-layers";
 import type { Tensor, Tensor2D, Tensor4D } from "@tensorflow/tfjs-core";
+import type { LayersModel, SymbolicTensor } from "@tensorflow/tfjs-layers";
 import type { Layout } from "../../shared/model/layout.ts";
 import { layersOf, tensorsOf } from "./model-tensors.ts";
 import type { TensorFlow } from "./tensorflow.ts";
@@ -53,16 +53,15 @@ export class Predictor {
       }
       const mirrored = this.forward(x.reverse(2) as Tensor4D);
       const logits = straight.logits.add(mirrored.logits).mul(0.5) as Tensor2D;
-      const maps =
-        straight.maps === null ? null : (straight.maps.add(mirrored.maps!.reverse(2)).mul(0.5) as Tensor4D);
+      const maps = straight.maps === null ? null : (straight.maps.add(mirrored.maps!.reverse(2)).mul(0.5) as Tensor4D);
       prediction = this.read({ logits, maps });
     });
     return prediction!;
   }
 
   private forward(x: Tensor4D): { logits: Tensor2D; maps: Tensor4D | null } {
-    if (this.withFeatures === null) return { logits: this.model.predict(x) as Tensor2D, maps: null };
-    const [features, logits] = this.withFeatures.predict(x) as [Tensor4D, Tensor2D];
+    if (this.withFeatures === null) return { logits: this.model.predictOnBatch(x) as Tensor2D, maps: null };
+    const [features, logits] = this.withFeatures.predictOnBatch(x) as [Tensor4D, Tensor2D];
     const dense = layersOf(this.model).at(-1)!;
     const [kernel, bias] = dense.getWeights() as [Tensor2D, Tensor | undefined];
     const [samples, height, width, channels] = features.shape;
@@ -76,9 +75,7 @@ export class Predictor {
     return {
       logits: logits.dataSync() as Float32Array,
       maps:
-        maps === null
-          ? null
-          : { values: maps.dataSync() as Float32Array, height: maps.shape[1], width: maps.shape[2] },
+        maps === null ? null : { values: maps.dataSync() as Float32Array, height: maps.shape[1], width: maps.shape[2] },
     };
   }
 }

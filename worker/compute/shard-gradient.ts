@@ -1,6 +1,7 @@
-import type { LayersModel } from "@tensorflow/tfjs-layers";
 import type { Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from "@tensorflow/tfjs-core";
+import type { LayersModel } from "@tensorflow/tfjs-layers";
 import type { Recipe } from "../../shared/config/schema.ts";
+import { LockstepError } from "../../shared/errors.ts";
 import { type Layout, TAIL } from "../../shared/model/layout.ts";
 import type { BatchStatistics } from "./kernels.ts";
 import { type ModelTensor, tensorsOf } from "./model-tensors.ts";
@@ -25,7 +26,7 @@ export interface GradientOptions {
   readonly memory: WebAssembly.Memory;
   /** Byte address of the flat weight vector. */
   readonly weights: number;
-  readonly recipe: Recipe;
+  readonly recipe: Pick<Recipe, "seed" | "labelSmoothing" | "data" | "resolutions">;
   /** Whether tensors over the memory see later writes (sharesMemory); else weights are uploaded for every micro-batch. */
   readonly shared: boolean;
 }
@@ -45,13 +46,17 @@ export class ShardGradient {
   private readonly offsets: ReadonlyMap<string, { readonly offset: number; readonly size: number }>;
   private bound: Tensor[] | null = null;
 
+  /** @throws LockstepError LS_MODEL_SIDE where the model has a fixed size and the recipe shows images at another one. */
   constructor(tf: TensorFlow, model: LayersModel, options: GradientOptions) {
+    checkSides(model, options.recipe);
     this.tf = tf;
     this.model = model;
     this.options = options;
     this.mode = new TrainingMode(tf, model);
     const tensors = tensorsOf(model);
-    this.offsets = new Map([...options.layout.trainable, ...options.layout.statistics].map((slot) => [slot.name, slot]));
+    this.offsets = new Map(
+      [...options.layout.trainable, ...options.layout.statistics].map((slot) => [slot.name, slot]),
+    );
     this.trainable = tensors.filter(({ spec }) => spec.role !== "movingMean" && spec.role !== "movingVariance");
   }
 
@@ -59,18 +64,32 @@ export class ShardGradient {
    * Writes the gradient into the vector at byte address `into`, whose padding must be zero.
    * @param onTensor called with a tensor's index in layout.trainable when its gradient has been written
    */
-  run(input: GradientInput, into: number, onTensor: (index: number) => void = () => {}): { loss: number; correct: number } {
+  run(
+    input: GradientInput,
+    into: number,
+    onTensor: (index: number) => void = () => {},
+  ): { loss: number; correct: number } {
     const { tf, options } = this;
     const { layout, memory, recipe } = options;
     const vector = new Float32Array(memory.buffer, into, layout.vectorFloats);
     this.mode.key = { seed: recipe.seed, step: input.step, shard: input.shard };
     this.mode.onStatistics = (layer, statistics) => this.writeStatistics(vector, layer, statistics, input.samples);
     const weights = this.weights();
+    const missing = new Set(this.trainable.keys());
+    const written = (index: number) => {
+      missing.delete(index);
+      onTensor(index);
+    };
     const result = tf.tidy(() => {
       const { channels } = recipe.data;
-      const images = bindTensor(tf, memory, input.images, [input.samples, input.side, input.side, channels]) as Tensor4D;
+      const images = bindTensor(tf, memory, input.images, [
+        input.samples,
+        input.side,
+        input.side,
+        channels,
+      ]) as Tensor4D;
       const labels = tf.tensor1d(new Int32Array(memory.buffer, input.labels, input.samples).slice(), "int32");
-      const hooks = this.hook(weights, vector, onTensor);
+      const hooks = this.hook(weights, vector, written);
       try {
         return this.backward(images, labels, weights);
       } finally {
@@ -78,6 +97,8 @@ export class ShardGradient {
       }
     });
     if (!options.shared) this.forget();
+    // A weight that the loss does not depend on has the gradient zero.
+    for (const index of missing) onTensor(index);
     const tail = vector.subarray(layout.stateFloats);
     tail[TAIL.loss] = result.loss;
     tail[TAIL.correct] = result.correct;
@@ -97,24 +118,34 @@ export class ShardGradient {
     const loss = () => {
       const logits = this.model.apply(images, { training: true }) as Tensor2D;
       correct = tf.keep(logits.argMax(1).equal(labels).sum());
-      const target = tf.oneHot(labels, data.classes).mul(1 - labelSmoothing).add(labelSmoothing / data.classes);
+      const target = tf
+        .oneHot(labels, data.classes)
+        .mul(1 - labelSmoothing)
+        .add(labelSmoothing / data.classes);
       return target.mul(tf.logSoftmax(logits)).sum().neg() as Scalar;
     };
-    const { value, grads } = tf.engine().gradients(loss as never, weights as never, undefined, true);
-    const result = { loss: value.dataSync()[0]!, correct: correct!.dataSync()[0]! };
-    tf.dispose([correct!, value, ...grads.filter((grad) => grad !== null)]);
-    return result;
+    try {
+      const { value, grads } = tf.engine().gradients(loss as never, weights as never, undefined, true);
+      const result = { loss: value.dataSync()[0]!, correct: correct!.dataSync()[0]! };
+      tf.dispose([value, ...grads.filter((grad) => grad !== null)]);
+      return result;
+    } catch (error) {
+      dropTape(tf);
+      throw error;
+    } finally {
+      tf.dispose(correct ?? []);
+    }
   }
 
   /** Every read of a weight gives our tensor, once per micro-batch, with a gradient that is written when it exists. */
-  private hook(weights: readonly Tensor[], vector: Float32Array, onTensor: (index: number) => void): (() => void)[] {
+  private hook(weights: readonly Tensor[], vector: Float32Array, written: (index: number) => void): (() => void)[] {
     const { tf } = this;
     return this.trainable.map(({ variable, spec }, index) => {
       const { offset, size } = this.offsets.get(spec.name)!;
       const write = (dy: Tensor) => {
-        vector.set(dy.dataSync() as Float32Array, offset);
         if (dy.size !== size) throw new RangeError(`gradient of ${spec.name} has ${dy.size} values`);
-        onTensor(index);
+        vector.set(dy.dataSync() as Float32Array, offset);
+        written(index);
         return dy;
       };
       const observed = tf.customGrad((x) => ({ value: (x as Tensor).clone(), gradFunc: write }));
@@ -143,11 +174,41 @@ export class ShardGradient {
   }
 
   /** samples * mean and samples * unbiased variance, so that sums over shards divide into count-weighted means. */
-  private writeStatistics(vector: Float32Array, layer: string, { mean, variance }: BatchStatistics, samples: number): void {
-    for (const [name, tensor] of [["moving_mean", mean], ["moving_variance", variance]] as const) {
+  private writeStatistics(
+    vector: Float32Array,
+    layer: string,
+    { mean, variance }: BatchStatistics,
+    samples: number,
+  ): void {
+    for (const [name, tensor] of [
+      ["moving_mean", mean],
+      ["moving_variance", variance],
+    ] as const) {
       const { offset, size } = this.offsets.get(`${layer}/${name}`)!;
       const values = tensor.dataSync() as Float32Array;
       for (let i = 0; i < size; i++) vector[offset + i] = values[i]! * samples;
     }
   }
+}
+
+function checkSides(model: LayersModel, { resolutions, data }: Pick<Recipe, "resolutions" | "data">): void {
+  const [, height, width] = model.inputs[0]!.shape;
+  const other = resolutions.find(({ side }) => (height ?? side) !== side || (width ?? side) !== side);
+  if (other === undefined) return;
+  const given = `[${height},${width},${data.channels}]`;
+  throw new LockstepError(
+    "LS_MODEL_SIDE",
+    `The model takes images of ${given}, training shows them at ${other.side}.`,
+    {
+      hint: "Make the model's input [null, null, channels], or train at one resolution.",
+      exitCode: 2,
+    },
+  );
+}
+
+/** TensorFlow.js keeps the tensors saved for a backward pass that throws. */
+function dropTape(tf: TensorFlow): void {
+  const { state } = tf.engine() as unknown as { state: { activeTape: { saved?: Tensor[] }[] | null } };
+  for (const { saved } of state.activeTape ?? []) tf.dispose(saved ?? []);
+  state.activeTape = null;
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import util from "node:util";
@@ -11,13 +12,27 @@ export interface ComputeDevice {
   /** `cpu`, or the index of a GPU as nvidia-smi counts them. */
   readonly device: string;
   readonly threads: number;
+  /** Newest instruction set that kernels may use, as oneDNN names it, or null for what the processor has. */
+  readonly instructionSet?: InstructionSet | null;
 }
+
+/** Values of ONEDNN_MAX_CPU_ISA, oldest first. Machines that differ share bits at the oldest one's. */
+export const INSTRUCTION_SETS = [
+  "SSE41",
+  "AVX",
+  "AVX2",
+  "AVX512_CORE",
+  "AVX512_CORE_VNNI",
+  "AVX512_CORE_BF16",
+  "AVX512_CORE_AMX",
+] as const;
+export type InstructionSet = (typeof INSTRUCTION_SETS)[number];
 
 /**
  * Environment that must stand before the process starts: a thread's process.env is a copy that native code never sees.
  * Deterministic kernels everywhere; one visible GPU, since the add-on puts tensors on the last one it sees.
  */
-export function computeEnvironment({ device, threads }: ComputeDevice): Record<string, string> {
+export function computeEnvironment({ device, threads, instructionSet = null }: ComputeDevice): Record<string, string> {
   return {
     OMP_NUM_THREADS: String(threads),
     TF_NUM_INTRAOP_THREADS: String(threads),
@@ -30,6 +45,7 @@ export function computeEnvironment({ device, threads }: ComputeDevice): Record<s
     CUDA_DEVICE_ORDER: "PCI_BUS_ID",
     CUDA_VISIBLE_DEVICES: device === "cpu" ? "-1" : device,
     TF_FORCE_GPU_ALLOW_GROWTH: "true",
+    ...(instructionSet === null ? {} : { ONEDNN_MAX_CPU_ISA: instructionSet }),
   };
 }
 
@@ -43,14 +59,18 @@ export function loadTensorFlow(): TensorFlow {
   legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
   try {
     const tf = createRequire(import.meta.url)("@tensorflow/tfjs-node-gpu") as TensorFlow;
-    tf.env().set("IS_TEST", false);
+    tf.enableProdMode();
     return tf;
   } catch (cause) {
-    throw new LockstepError("LS_RUNTIME", `TensorFlow's native library does not load: ${(cause as Error).message.split("\n")[0]}.`, {
-      hint: "Run `npx lockstep setup`, then `npx lockstep doctor`.",
-      exitCode: 3,
-      cause,
-    });
+    throw new LockstepError(
+      "LS_RUNTIME",
+      `TensorFlow's native library does not load: ${(cause as Error).message.split("\n")[0]}.`,
+      {
+        hint: "Run `npx lockstep setup`, then `npx lockstep doctor`.",
+        exitCode: 3,
+        cause,
+      },
+    );
   }
 }
 
@@ -62,16 +82,39 @@ export function runtimeLabels(tf: TensorFlow): Record<string, string> {
     tfjs: tf.version_core,
     device: backend.isUsingGpuDevice ? "gpu" : "cpu",
     cpu: cpus()[0]?.model.trim() ?? "unknown",
+    instructionSet: process.env.ONEDNN_MAX_CPU_ISA ?? newestInstructionSet(),
     threads: process.env.OMP_NUM_THREADS ?? "default",
     node: process.version,
   };
 }
 
+/** What oneDNN will choose on this processor, read from its flags. */
+function newestInstructionSet(): InstructionSet | "unknown" {
+  let flags: Set<string>;
+  try {
+    flags = new Set(/^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1]?.trim().split(" "));
+  } catch {
+    return "unknown";
+  }
+  const has = (...names: string[]) => names.every((name) => flags.has(name));
+  if (has("amx_tile", "amx_bf16")) return "AVX512_CORE_AMX";
+  if (has("avx512_bf16")) return "AVX512_CORE_BF16";
+  if (has("avx512_vnni")) return "AVX512_CORE_VNNI";
+  if (has("avx512f", "avx512bw", "avx512dq", "avx512vl")) return "AVX512_CORE";
+  return has("avx2") ? "AVX2" : has("avx") ? "AVX" : "SSE41";
+}
+
 /**
- * A float32 tensor over shared memory. On the CPU it shares the memory when its address is a multiple of 64, so that an
- * update of the weights in place is seen at once; `shares` tells whether this backend does.
+ * A float32 tensor over shared memory. It is bound at its first operation: from then on it shares the memory on the CPU
+ * when its address is a multiple of 64, so that an update of the weights in place is seen at once, and is a copy
+ * elsewhere; sharesMemory tells what this backend does.
  */
-export function bindTensor(tf: TensorFlow, memory: WebAssembly.Memory, address: number, shape: number[]): tfTypes.Tensor {
+export function bindTensor(
+  tf: TensorFlow,
+  memory: WebAssembly.Memory,
+  address: number,
+  shape: number[],
+): tfTypes.Tensor {
   const size = shape.reduce((product, extent) => product * extent, 1);
   return tf.tensor(new Float32Array(memory.buffer, address, size), shape, "float32");
 }

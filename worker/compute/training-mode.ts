@@ -1,6 +1,5 @@
-import type { LayersModel } from "@tensorflow/tfjs-layers";
 import type { Tensor, Tensor4D } from "@tensorflow/tfjs-core";
-import { LockstepError } from "../../shared/errors.ts";
+import type { LayersModel } from "@tensorflow/tfjs-layers";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
 import { type BatchStatistics, fusedBatchNorm } from "./kernels.ts";
 import { type Layer, layersOf } from "./model-tensors.ts";
@@ -16,7 +15,8 @@ export interface MicroBatchKey {
 /**
  * Gives the layers that behave differently in training their Lockstep form: batch norm runs fused and hands its
  * statistics out instead of moving them at every micro-batch, dropout masks come from the counter generator keyed by
- * (seed, step, shard, layer). The layers stay what they are for everybody else: the exported model is plain TensorFlow.js.
+ * (seed, step, shard, layer's index among all layers). The layers stay what they are for everybody else: the exported
+ * model is plain TensorFlow.js. Layers that cannot be trained so are refused by checkModel.
  */
 export class TrainingMode {
   key: MicroBatchKey = { seed: 0, step: 0, shard: 0 };
@@ -28,30 +28,23 @@ export class TrainingMode {
       const className = layer.getClassName();
       if (className === "BatchNormalization") this.fuse(tf, layer);
       else if (className === "Dropout") this.mask(tf, layer, index);
-      else if (RANDOM.has(className)) {
-        throw new LockstepError("LS_MODEL_LAYER", `Layer ${layer.name} (${className}) draws random numbers of its own.`, {
-          hint: "Its bits would depend on the worker. Use Dropout, or augment the data.",
-          exitCode: 2,
-        });
-      }
     });
   }
 
   private fuse(tf: TensorFlow, layer: Layer): void {
     const plain = layer.call.bind(layer);
     const parts = layer as unknown as { gamma: { read(): Tensor } | null; beta: { read(): Tensor } | null };
-    const { epsilon, axis } = layer.getConfig() as { epsilon: number; axis: number };
+    const { epsilon } = layer.getConfig() as { epsilon: number };
     layer.call = (inputs, kwargs) => {
       if (kwargs?.training !== true) return plain(inputs, kwargs);
       const x = (Array.isArray(inputs) ? inputs[0] : inputs) as Tensor;
-      if (axis !== -1 && axis !== x.rank - 1) {
-        throw new LockstepError("LS_MODEL_LAYER", `Layer ${layer.name} normalises axis ${axis}; only the last one is supported.`, { exitCode: 2 });
-      }
       const channels = x.shape.at(-1)!;
       const scale = parts.gamma?.read() ?? tf.ones([channels]);
       const offset = parts.beta?.read() ?? tf.zeros([channels]);
       const images = (x.rank === 4 ? x : x.reshape([x.shape[0]!, 1, -1, channels])) as Tensor4D;
-      const y = fusedBatchNorm(tf, images, scale, offset, epsilon, (statistics) => this.onStatistics(layer.name, statistics));
+      const y = fusedBatchNorm(tf, images, scale, offset, epsilon, (statistics) =>
+        this.onStatistics(layer.name, statistics),
+      );
       return x.rank === 4 ? y : y.reshape(x.shape);
     };
   }
@@ -71,5 +64,3 @@ export class TrainingMode {
     };
   }
 }
-
-const RANDOM = new Set(["GaussianNoise", "GaussianDropout", "AlphaDropout", "SpatialDropout1D", "RandomWidth"]);

@@ -1,6 +1,6 @@
 import type { Recipe } from "../../shared/config/schema.ts";
 import { type Layout, TAIL, type TensorSlot } from "../../shared/model/layout.ts";
-import { type Arithmetic } from "../arithmetic/arithmetic.ts";
+import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import { biasCorrection, emaDecay } from "../arithmetic/coefficients.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
 

@@ -30,7 +30,9 @@ export function alexnet(
     return relu.apply(normal.apply(convolution.apply(x))) as SymbolicTensor;
   };
   const pool = (x: SymbolicTensor, index: number) =>
-    tf.layers.maxPooling2d({ poolSize: 2, strides: 2, padding: "same", name: `pool${index}` }).apply(x) as SymbolicTensor;
+    tf.layers
+      .maxPooling2d({ poolSize: 2, strides: 2, padding: "same", name: `pool${index}` })
+      .apply(x) as SymbolicTensor;
 
   // Small images lose less resolution on the way.
   const small = Math.min(height, width) < 48;
@@ -41,6 +43,8 @@ export function alexnet(
   x = unit(x, 3, 3, 1);
   x = tf.layers.globalAveragePooling2d({ name: "pooled" } as never).apply(x) as SymbolicTensor;
   if (dropout > 0) x = tf.layers.dropout({ rate: dropout, name: "dropout" }).apply(x) as SymbolicTensor;
-  x = tf.layers.dense({ units: classes, kernelInitializer: "glorotUniform", name: "logits" }).apply(x) as SymbolicTensor;
+  x = tf.layers
+    .dense({ units: classes, kernelInitializer: "glorotUniform", name: "logits" })
+    .apply(x) as SymbolicTensor;
   return tf.model({ inputs: input, outputs: x, name: "alexnet" });
 }

@@ -56,6 +56,8 @@ export function resnet(
   });
   x = tf.layers.globalAveragePooling2d({ name: "pooled" } as never).apply(x) as SymbolicTensor;
   if (dropout > 0) x = tf.layers.dropout({ rate: dropout, name: "dropout" }).apply(x) as SymbolicTensor;
-  x = tf.layers.dense({ units: classes, kernelInitializer: "glorotUniform", name: "logits" }).apply(x) as SymbolicTensor;
+  x = tf.layers
+    .dense({ units: classes, kernelInitializer: "glorotUniform", name: "logits" })
+    .apply(x) as SymbolicTensor;
   return tf.model({ inputs: input, outputs: x, name: "resnet" });
 }

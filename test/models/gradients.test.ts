@@ -1,0 +1,131 @@
+import type { LayersModel } from "@tensorflow/tfjs-layers";
+import { afterEach, describe, expect, test } from "vitest";
+import { DOMAIN, Stream } from "../../shared/plan/random.ts";
+import { alexnet } from "../../worker/compute/models/alexnet.ts";
+import { resnet } from "../../worker/compute/models/resnet.ts";
+import { Bench, type BenchOptions, fillWeights, tensorflow } from "../compute/support.ts";
+import { alexnetForward, type Forward, type Pass, resnetForward, weightsOf } from "./reference/networks.ts";
+import { Tape, type Value, value } from "./reference/tape.ts";
+
+const tf = tensorflow();
+const FAR: [number, number, number] = [96, 96, 3];
+
+const makers = {
+  "alexnet, stride 1": () => alexnet(tf, [16, 16, 3], 4, { widths: [3, 5, 6], dropout: 0.3 }),
+  "alexnet, stride 2": () => alexnet(tf, FAR, 4, { widths: [4, 3, 7], dropout: 0 }),
+  "resnet, stride 1": () => resnet(tf, [16, 16, 3], 4, { blocks: [1, 2], widths: [4, 6], dropout: 0.25 }),
+  "resnet, stride 2": () => resnet(tf, FAR, 4, { blocks: [1, 1, 1], widths: [4, 4, 5] }),
+} satisfies Record<string, () => LayersModel>;
+
+const forwards: Record<keyof typeof makers, (tape: Tape, pass: Pass) => Forward> = {
+  "alexnet, stride 1": (tape, pass) => alexnetForward(tape, pass, 1),
+  "alexnet, stride 2": (tape, pass) => alexnetForward(tape, pass, 2),
+  "resnet, stride 1": (tape, pass) => resnetForward(tape, pass, [1, 2], 1),
+  "resnet, stride 2": (tape, pass) => resnetForward(tape, pass, [1, 1, 1], 2),
+};
+
+let open: Bench | null = null;
+afterEach(() => {
+  open?.gradient.dispose();
+  open = null;
+});
+
+function benchOf(model: LayersModel, options: BenchOptions = {}): Bench {
+  open = new Bench(tf, model, options);
+  fillWeights(open);
+  return open;
+}
+
+/** What the worker should multiply pooled features with: keys as shared/plan/random.ts documents them. */
+function maskOf(model: LayersModel, bench: Bench, features: number): Float64Array | null {
+  const layer = model.layers.findIndex(({ name }) => name === "dropout");
+  if (layer < 0) return null;
+  const { rate } = model.layers[layer]!.getConfig() as { rate: number };
+  const { seed, step, shard, samples } = bench.options;
+  const stream = new Stream(seed, DOMAIN.dropout, step, shard, layer);
+  return Float64Array.from({ length: samples * features }, () => (stream.uniform() < rate ? 0 : 1 / (1 - rate)));
+}
+
+function reference(name: keyof typeof makers, model: LayersModel, bench: Bench) {
+  const { samples, side, labelSmoothing } = bench.options;
+  const features = bench.layout.trainable.find((slot) => slot.name === "logits/kernel")!.shape[0]!;
+  const tape = new Tape();
+  const weights = weightsOf(bench.tensors(bench.weights));
+  const images = value([samples, side, side, 3], bench.images);
+  const pass = { weights, images, training: true, mask: maskOf(model, bench, features) };
+  const forward = forwards[name](tape, pass);
+  const loss = tape.crossEntropy(forward.logits, [...bench.labels], labelSmoothing);
+  tape.backward();
+  return { weights, forward, loss };
+}
+
+/** Largest difference as a part of the tensor's largest value. */
+function distance(actual: ArrayLike<number>, expected: ArrayLike<number>, scale = 0): number {
+  let [worst, size] = [0, scale];
+  for (let i = 0; i < expected.length; i++) {
+    worst = Math.max(worst, Math.abs(actual[i]! - expected[i]!));
+    size = Math.max(size, Math.abs(expected[i]!));
+  }
+  return worst / size;
+}
+
+const argMax = (row: Float64Array) => row.indexOf(Math.max(...row));
+
+describe.each(Object.keys(makers) as (keyof typeof makers)[])("%s against float64", (name) => {
+  test.each([0, 0.1])("gradients are sums over the samples, label smoothing %s", (labelSmoothing) => {
+    const model = makers[name]();
+    const bench = benchOf(model, { labelSmoothing });
+    const { weights, loss, forward } = reference(name, model, bench);
+    const result = bench.run();
+    expect(result.loss / loss).toBeCloseTo(1, 5);
+    const classes = bench.options.classes;
+    const right = [...bench.labels].filter((label, i) => {
+      return argMax(forward.logits.data.slice(i * classes, (i + 1) * classes)) === label;
+    });
+    expect(result.correct).toBe(right.length);
+    const trainable = bench.tensors(bench.vector).filter((tensor) => !tensor.role.startsWith("moving"));
+    expect(trainable.length).toBe(bench.layout.trainable.length);
+    for (const tensor of trainable) {
+      const expected = (weights.get(tensor.name) as Value).grad;
+      expect(distance(tensor.data, expected), tensor.name).toBeLessThan(1e-4);
+    }
+  });
+
+  test("statistics are the batch's mean and unbiased variance times the samples", () => {
+    const model = makers[name]();
+    const bench = benchOf(model);
+    const { forward } = reference(name, model, bench);
+    bench.run();
+    const found = new Map(bench.tensors(bench.vector).map((tensor) => [tensor.name, tensor.data]));
+    expect(forward.statistics.size * 2).toBe(bench.layout.statistics.length);
+    for (const [layer, { mean, variance }] of forward.statistics) {
+      const times = (v: number) => v * bench.options.samples;
+      const spread = bench.options.samples * Math.sqrt(Math.max(...variance));
+      expect(distance(found.get(`${layer}/moving_mean`)!, mean.map(times), spread), layer).toBeLessThan(1e-6);
+      expect(distance(found.get(`${layer}/moving_variance`)!, variance.map(times)), layer).toBeLessThan(1e-5);
+    }
+  });
+});
+
+test("the reference's own gradients agree with differences of its loss", () => {
+  const model = makers["resnet, stride 1"]();
+  const bench = benchOf(model, { samples: 2, side: 8 });
+  const { weights } = reference("resnet, stride 1", model, bench);
+  const lossAt = (name: string, index: number, shift: number) => {
+    const tensors = bench.tensors(bench.weights).map((tensor) => {
+      const data = Float64Array.from(tensor.data);
+      if (tensor.name === name) data[index]! += shift;
+      return { ...tensor, data };
+    });
+    const tape = new Tape();
+    const images = value([2, 8, 8, 3], bench.images);
+    const pass = { weights: weightsOf(tensors), images, training: true, mask: maskOf(model, bench, 6) };
+    return tape.crossEntropy(forwards["resnet, stride 1"](tape, pass).logits, [...bench.labels], 0.1);
+  };
+  for (const [name, tensor] of weights) {
+    if (name.includes("moving")) continue;
+    const index = tensor.data.length >> 1;
+    const difference = (lossAt(name, index, 1e-6) - lossAt(name, index, -1e-6)) / 2e-6;
+    expect(Math.abs(tensor.grad[index]! - difference), name).toBeLessThan(1e-6 * Math.max(1, Math.abs(difference)));
+  }
+});
