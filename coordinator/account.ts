@@ -1,6 +1,7 @@
 import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
-import { Metrics } from "../shared/metrics/registry.ts";
+import { METRICS, Metrics } from "../shared/metrics/registry.ts";
+import { viewReason } from "../shared/metrics/view-reason.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { viewName } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
@@ -46,7 +47,7 @@ export class Account {
   onEvent(event: RunEvent): void {
     const { metrics } = this;
     if (event.type === "view") {
-      metrics.add("lockstep_view_changes_total", 1, { planned: String(event.planned) });
+      metrics.add("lockstep_view_changes_total", 1, { planned: event.planned ? "true" : "false", reason: viewReason(event.reason) });
       metrics.set("lockstep_view_number", Number(event.id.split(".")[1]));
     } else if (event.type === "worker" && event.change === "lost") {
       this.failures += 1;
@@ -64,9 +65,10 @@ export class Account {
 
   collect(ruler: Ruler, broadcaster: Broadcaster | null): void {
     const { metrics } = this;
-    const states: Record<string, number> = { computing: 0, joining: 0, standby: 0, loading: 0 };
-    for (const row of this.rows(ruler)) if (row.state in states) states[row.state]! += 1;
-    for (const [state, count] of Object.entries(states)) metrics.set("lockstep_members", count, { state });
+    const rows = this.rows(ruler);
+    for (const state of METRICS.lockstep_members.labels.state) {
+      metrics.set("lockstep_members", rows.filter((row) => row.state === state).length, { state });
+    }
     metrics.set("lockstep_nats_connected", broadcaster?.connected ? 1 : 0);
     metrics.total("lockstep_nats_dropped_messages_total", broadcaster?.dropped ?? 0);
   }

@@ -106,7 +106,7 @@ async function run(): Promise<void> {
         log: (event, detail) => log.info(detail, event),
       },
     });
-    pages.attach(worker, config);
+    pages.attach(worker, config, options.name);
     const { fingerprint, root, facts } = ready;
     session.send({ kind: "ready", fingerprint, root: root.lineage, standing: worker.standing(), facts });
     setInterval(() => session.send({ kind: "heartbeat", progress: worker!.progress() }), config.place.timing.heartbeatInterval);

@@ -8,6 +8,9 @@ import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
 import type { LockstepWorker } from "./worker.ts";
 
+/** Milliseconds between two broadcasts of a worker's own account. */
+const TELL_MILLIS = 1000;
+
 /** What a worker shows to the outside: Prometheus metrics, health, and its broadcast of final steps. */
 export class WorkerPages {
   private readonly metrics = new Metrics("worker");
@@ -25,12 +28,16 @@ export class WorkerPages {
     return address;
   }
 
-  attach(worker: LockstepWorker, config: Config): void {
+  /** The worker is loaded. From now on its metrics are its own, and it tells how it is doing once a second. */
+  attach(worker: LockstepWorker, config: Config, name: string): void {
     this.worker = worker;
     this.config = config;
     const { recipe } = config.recipe;
     this.metrics.set("lockstep_run_info", 1, { run: config.runId, model: config.recipe.model.name, recipe });
-    if (config.place.nats !== null) this.broadcaster = new Broadcaster(config.place.nats, config.runId);
+    if (config.place.nats === null) return;
+    const broadcaster = new Broadcaster(config.place.nats, config.runId);
+    this.broadcaster = broadcaster;
+    setInterval(() => broadcaster.publishWorker(name, worker.member.self, worker.progress()), TELL_MILLIS).unref();
   }
 
   /** Every member broadcasts each final step; consumers drop repeats by (view, step). */
@@ -60,6 +67,7 @@ export class WorkerPages {
     metrics.total("lockstep_exchange_refused_chunks_total", worker.exchange.chunksRefused);
     metrics.set("lockstep_worker_step", worker.member.tip.step);
     metrics.set("lockstep_worker_level", worker.progress().level ? 1 : 0);
+    metrics.set("lockstep_nats_connected", this.broadcaster?.connected ? 1 : 0);
     metrics.total("lockstep_nats_dropped_messages_total", this.broadcaster?.dropped ?? 0);
   }
 }

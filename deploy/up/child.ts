@@ -74,29 +74,40 @@ export class Child {
     clearTimeout(kill);
   }
 
-  /** The last line that this process wrote for people: its log holds JSON lines beside them. */
+  /** The last that this process said to people. */
   lastWords(): string | null {
-    const { text } = readTail(this.#logFile, this.#logStart);
-    const lines = text.split("\n").map((line) => line.trim());
-    return lines.findLast((line) => line !== "" && !line.startsWith("{") && !line.startsWith("at ")) ?? null;
+    return lastWordsIn(readTail(this.#logFile, this.#logStart));
   }
+}
+
+/** JSON lines are for machines, the rest of these come from stack traces, Node and TensorFlow's own log. */
+const NOISE = /^(?:\{|at |node:|Node\.js v|\^|WARNING: All log messages|[IW]\d{4} |\d{4}-\d\d-\d\d .* [IW] )/;
+
+/** Of a process's output: its last sentence with a code, else the last line of an error, else the last line for people. */
+export function lastWordsIn(text: string): string | null {
+  const lines = text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !NOISE.test(line));
+  const coded = lines.findLast((line) => /\[LS_[A-Z0-9_]+\]$/.test(line));
+  return coded ?? lines.findLast((line) => /^\w*Error\b.*: /.test(line)) ?? lines.at(-1) ?? null;
 }
 
 const TAIL_BYTES = 16_384;
 
 /** At most the last 16 KiB of what follows byte `from`. */
-function readTail(file: string, from: number): { readonly text: string } {
+function readTail(file: string, from: number): string {
   try {
     const handle = openSync(file, "r");
     try {
       const { size } = fstatSync(handle);
       const start = Math.max(from, size - TAIL_BYTES);
       const buffer = Buffer.alloc(Math.max(0, size - start));
-      return { text: buffer.toString("utf8", 0, readSync(handle, buffer, 0, buffer.length, start)) };
+      return buffer.toString("utf8", 0, readSync(handle, buffer, 0, buffer.length, start));
     } finally {
       closeSync(handle);
     }
   } catch {
-    return { text: "" };
+    return "";
   }
 }

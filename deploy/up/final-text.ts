@@ -11,7 +11,7 @@ export const summarySchema = z.looseObject({
   outcome: z.string().catch("done"),
   model: text,
   recipe: text,
-  steps: z.number(),
+  steps: z.number().catch(0),
   epochs: number,
   workers: number,
   imagesPerSecond: number,
@@ -23,7 +23,6 @@ export const summarySchema = z.looseObject({
   views: number,
   failuresSurvived: number,
   samplesPerEpochExact: z.boolean().nullable().catch(null),
-  testImages: number,
   accuracy: z
     .object({ top1: z.number(), top1Low: z.number(), top1High: z.number(), top5: z.number() })
     .nullable()

@@ -1,8 +1,8 @@
-import { accessSync, constants, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { delimiter, join, relative } from "node:path";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { shardEfficiency } from "../../shared/config/resolve.ts";
 import type { Config } from "../../shared/config/schema.ts";
-import { LockstepError } from "../../shared/errors.ts";
+import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { builtProgram } from "./built.ts";
 import { type Display, displayOn } from "./display.ts";
 import { evaluateRun, reportOf } from "./evaluation.ts";
@@ -55,9 +55,10 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
   const reaper = new Reaper();
   let nats: NatsServer | null = null;
   let unlock: (() => Promise<void>) | null = null;
+  let directory: string | null = null;
   try {
     const prepared = await prepare(interrupts.first.signal);
-    const { directory } = prepared;
+    directory = prepared.directory;
     mkdirSync(join(directory, "logs"), { recursive: true });
     const lost = (error: Error) => {
       display.note(`The run was taken over by another process: ${error.message}.`);
@@ -74,6 +75,7 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
     introduce(display, prepared, config);
     return await train({ directory, config, options, started, display, interrupts, reaper });
   } catch (error) {
+    if (options.json) printJson({ type: "summary", ...summaryIn(directory), ...failureOf(error) });
     if (!interrupts.any) throw error;
     display.end();
     // Whatever was cut short by the interruption is no failure of its own, but it is said.
@@ -121,9 +123,11 @@ async function train(life: Life): Promise<number> {
   if (end.kind === "killed") {
     display.end();
     process.stderr.write(`Ended at once.\n${resumeLine(relative(".", directory) || ".")}\n`);
+    if (options.json) printJson({ type: "summary", run: config.runId, outcome: "killed" });
     return 130;
   }
   if (end.kind === "failed") {
+    writeSummary(directory, { run: config.runId, ...failureOf(end.error) });
     display.note(resumeLine(relative(".", directory) || "."));
     throw end.error;
   }
@@ -169,26 +173,24 @@ function introduce(display: Display, { directory, notes }: PreparedRun, { runId,
   for (const note of notes) display.note(note);
 }
 
-/** summary.json keeps what the coordinator and the evaluator wrote; `up` alone knows when it started. */
-function writeSummary(directory: string, summary: RunSummary): void {
+/** summary.json keeps what the coordinator and the evaluator wrote; `up` alone knows when it started and what failed. */
+function writeSummary(directory: string, more: object): void {
   const file = join(directory, "summary.json");
-  const whole = { ...(JSON.parse(readFileSync(file, "utf8")) as object), ...summary };
-  writeFileSync(`${file}.partial`, `${JSON.stringify(whole, null, 2)}\n`);
+  writeFileSync(`${file}.partial`, `${JSON.stringify({ ...summaryIn(directory), ...more }, null, 2)}\n`);
   renameSync(`${file}.partial`, file);
 }
 
-const printJson = (value: object) => void process.stdout.write(`${JSON.stringify(value)}\n`);
-
-/** The first executable of this name on PATH. */
-export function onPath(name: string, path: string = process.env["PATH"] ?? ""): string | null {
-  for (const folder of path.split(delimiter)) {
-    const file = join(folder, name);
-    try {
-      accessSync(file, constants.X_OK);
-      if (folder !== "") return file;
-    } catch {
-      // Not here.
-    }
+function summaryIn(directory: string | null): object {
+  try {
+    return directory === null ? {} : (JSON.parse(readFileSync(join(directory, "summary.json"), "utf8")) as object);
+  } catch {
+    return {};
   }
-  return null;
 }
+
+function failureOf(error: unknown) {
+  const known = error instanceof LockstepError ? error : null;
+  return { outcome: "failed", code: known?.code ?? "LS_UNEXPECTED", message: known?.message ?? sentenceOf(error) };
+}
+
+const printJson = (value: object) => void process.stdout.write(`${JSON.stringify(value)}\n`);
