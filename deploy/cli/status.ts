@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { LockstepError } from "../../shared/errors.ts";
-import { reportOf } from "../up/evaluation.ts";
+import { reportOf } from "../up/conclusion.ts";
 import { finalText, resumeLine, summarySchema } from "../up/final-text.ts";
 import { runDirectory } from "../up/prepare.ts";
 import { Probe } from "../up/probe.ts";

@@ -4,8 +4,8 @@ import { shardEfficiency } from "../../shared/config/resolve.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { builtProgram } from "./built.ts";
+import { concludeRun, reportOf } from "./conclusion.ts";
 import { type Display, displayOn } from "./display.ts";
-import { evaluateRun, reportOf } from "./evaluation.ts";
 import { finalText, type RunSummary, resumeLine } from "./final-text.ts";
 import { Interrupts } from "./interrupts.ts";
 import { LineTail } from "./line-tail.ts";
@@ -35,13 +35,13 @@ export interface UpOptions {
 export interface Programs {
   readonly coordinator: readonly string[];
   readonly worker: readonly string[];
-  readonly evaluator: readonly string[];
+  readonly conclusion: readonly string[];
 }
 
 const PROGRAMS = (): Programs => ({
   coordinator: [process.execPath, builtProgram("coordinator/main.js")],
   worker: [process.execPath, builtProgram("worker/main.js")],
-  evaluator: [process.execPath, builtProgram("worker/evaluation/main.js")],
+  conclusion: [process.execPath, builtProgram("deploy/up/conclude-main.js")],
 });
 
 /**
@@ -132,10 +132,11 @@ async function train(life: Life): Promise<number> {
     throw end.error;
   }
   let { summary } = end;
-  const evaluated = summary.outcome === "done" && config.place.evaluation !== null;
-  if (evaluated) {
-    display.note("Writing the report.");
-    summary = await evaluateRun({ directory, program: programs.evaluator, signal: interrupts.second.signal }, reaper);
+  const done = summary.outcome === "done";
+  const evaluated = done && config.place.evaluation !== null;
+  if (done) {
+    display.note(evaluated ? "Writing model and report." : "Writing the model.");
+    summary = await concludeRun({ directory, program: programs.conclusion, signal: interrupts.second.signal }, reaper);
   }
   const evaluating = evaluated
     ? (evaluationStart(new LineTail(join(directory, "events.ndjson")).read()) ?? trained)

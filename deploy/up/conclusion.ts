@@ -6,32 +6,33 @@ import { describeEnd } from "./exit-meaning.ts";
 import { type RunSummary, summarySchema } from "./final-text.ts";
 import type { GroupWatch } from "./reaper.ts";
 
-export interface EvaluationOptions {
+export interface ConclusionOptions {
   readonly directory: string;
-  /** Program and first arguments of the evaluator; --run DIRECTORY is added. */
+  /** Program and first arguments; --run DIRECTORY is added. */
   readonly program: readonly string[];
   readonly signal: AbortSignal;
 }
 
 /**
- * Runs the evaluator on what a finished run left: it writes report/ and model/ and adds its figures to summary.json.
- * @throws LockstepError LS_EVALUATION where it fails; the run itself is whole then.
+ * Has model/ and report/ written from what a finished run left, and its figures added to summary.json, in a process of its
+ * own: TensorFlow and the pictures need memory that this one gives back at once.
+ * @throws LockstepError LS_CONCLUSION where it fails; the run itself is whole then.
  */
-export async function evaluateRun(
-  { directory, program, signal }: EvaluationOptions,
+export async function concludeRun(
+  { directory, program, signal }: ConclusionOptions,
   groups: GroupWatch,
 ): Promise<RunSummary> {
-  const logFile = join(directory, "logs", "evaluator.log");
+  const logFile = join(directory, "logs", "conclusion.log");
   const command = () => [...program, "--run", directory];
-  const child = new Child({ name: "evaluator", command, env: {}, logFile }, 0, groups);
+  const child = new Child({ name: "conclusion", command, env: {}, logFile }, 0, groups);
   const kill = () => void child.stop(1000);
   signal.addEventListener("abort", kill);
   const end = await child.ended;
   signal.removeEventListener("abort", kill);
   if (end.code !== 0) {
     const words = child.lastWords();
-    throw new LockstepError("LS_EVALUATION", `The evaluation failed: ${words ?? describeEnd(end)}`, {
-      hint: `The run is whole; evaluate it again with: npx lockstep evaluate ${directory}. Log: ${logFile}.`,
+    throw new LockstepError("LS_CONCLUSION", `Model or report could not be written: ${words ?? describeEnd(end)}`, {
+      hint: `The training itself is whole. Log: ${logFile}.`,
     });
   }
   return summarySchema.parse(JSON.parse(readFileSync(join(directory, "summary.json"), "utf8")));

@@ -1,0 +1,112 @@
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import type { Config } from "../../shared/config/schema.ts";
+import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import { layoutOf } from "../../shared/model/layout.ts";
+import { SafetensorsFile } from "../../shared/model/safetensors.ts";
+import { type ExportedModel, exportModel } from "../../worker/compute/export.ts";
+import { tensorsOf } from "../../worker/compute/model-tensors.ts";
+import { buildModel } from "../../worker/compute/models/index.ts";
+import { loadTensorFlow } from "../../worker/compute/tensorflow.ts";
+import { eventFacts, readLines, stepFacts } from "../../worker/evaluation/history.ts";
+import { mergePredictions } from "../../worker/evaluation/predictions.ts";
+import { buildReport, type ReportFacts } from "../../worker/evaluation/report.ts";
+import { readBatches } from "./predicted-batches.ts";
+import { readRunConfig } from "./prepare.ts";
+
+/**
+ * What is left to do when a run has ended: export the model from its last checkpoint, make the report from what the workers
+ * predicted, complete summary.json.
+ */
+export async function conclude(directory: string): Promise<void> {
+  const config = readRunConfig(directory);
+  const dataset = openDataset(config.place.dataDirectory);
+  try {
+    const model = await exportFrom(directory, config, dataset);
+    const figures = { weightsSha256: model.weightsSha256, parameters: model.parameters, modelBytes: model.modelBytes };
+    const summary = { ...readJson(join(directory, "summary.json")), ...figures };
+    writeJson(join(directory, "summary.json"), summary);
+    if (config.place.evaluation === null) return;
+    const accuracy = await report(directory, config, dataset, summary);
+    writeJson(join(directory, "summary.json"), { ...summary, accuracy });
+    // All that they held is in report/predictions.safetensors.
+    rmSync(join(directory, "report", "predictions"), { recursive: true, force: true });
+  } finally {
+    dataset.close();
+  }
+}
+
+const manifestSchema = z.array(
+  z.object({ file: z.string(), tip: z.object({ step: z.number(), lineage: z.string() }) }),
+);
+
+async function exportFrom(directory: string, config: Config, dataset: Dataset): Promise<ExportedModel> {
+  const { recipe, place } = config;
+  const checkpoints = manifestSchema.parse(readJson(join(directory, "checkpoints", "manifest.json")));
+  const newest = checkpoints.reduce<(typeof checkpoints)[number] | null>(
+    (best, one) => (best === null || one.tip.step > best.tip.step ? one : best),
+    null,
+  );
+  if (newest === null) {
+    throw new LockstepError("LS_NO_CHECKPOINT", `The run in ${directory} has no checkpoint to export a model from.`);
+  }
+  const tf = loadTensorFlow();
+  const { channels, height, width, classes } = recipe.data;
+  const model = await buildModel(tf, recipe.model, [height, width, channels], classes, place.modelFile);
+  const layout = layoutOf(
+    tensorsOf(model).map(({ spec }) => spec),
+    recipe.bucketBytes,
+  );
+  const file = await SafetensorsFile.open(join(directory, "checkpoints", newest.file));
+  try {
+    const vector = await file.floats(recipe.ema === null ? "weights" : "ema");
+    const side = recipe.resolutions.reduce((most, resolution) => Math.max(most, resolution.side), 0);
+    return await exportModel(model, layout, vector, join(directory, "model"), {
+      model: recipe.model.name,
+      classNames: dataset.classNames,
+      inputShape: [side, side, channels],
+      mean: recipe.augmentation.mean,
+      deviation: recipe.augmentation.deviation,
+      metadata: {
+        run: config.runId,
+        recipe: recipe.recipe,
+        step: String(newest.tip.step),
+        lineage: newest.tip.lineage,
+        weights: recipe.ema === null ? "weights" : "moving average",
+      },
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+async function report(directory: string, config: Config, dataset: Dataset, facts: ReportFacts) {
+  const { accuracy } = await buildReport({
+    predictions: mergePredictions(readBatches(join(directory, "report", "predictions")), dataset.test.labels),
+    images: dataset.test,
+    classNames: dataset.classNames,
+    config,
+    facts,
+    steps: stepFacts(readLines(join(directory, "steps.ndjson"))),
+    events: eventFacts(readLines(join(directory, "events.ndjson"))),
+    outDirectory: join(directory, "report"),
+  });
+  return accuracy;
+}
+
+/** @throws LockstepError LS_RUN_FILE */
+function readJson(file: string): Record<string, unknown> {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
+  } catch (cause) {
+    const state = existsSync(file) ? "cannot be read" : "is missing";
+    throw new LockstepError("LS_RUN_FILE", `${file} ${state}.`, { hint: "Has the run reached its end?", cause });
+  }
+}
+
+function writeJson(file: string, value: object): void {
+  writeFileSync(`${file}.partial`, `${JSON.stringify(value, null, 2)}\n`);
+  renameSync(`${file}.partial`, file);
+}
