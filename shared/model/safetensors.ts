@@ -54,7 +54,9 @@ export function encodeHeader(
   tensors: readonly TensorInfo[],
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
-  const header: Record<string, unknown> = Object.keys(metadata).length === 0 ? {} : { __metadata__: metadata };
+  // Without a prototype any name is a plain key.
+  const header = Object.create(null) as Record<string, unknown>;
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let at = 0;
   for (const tensor of tensors) {
     if (tensor.name in header || tensor.name === "__metadata__") throw new RangeError(`two tensors "${tensor.name}"`);

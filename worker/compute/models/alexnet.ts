@@ -1,17 +1,23 @@
 import type { LayersModel, SymbolicTensor } from "@tensorflow/tfjs-layers";
+import { z } from "zod";
 import type { TensorFlow } from "../tensorflow.ts";
+
+export const alexnetOptions = z.strictObject({
+  /** Channels of the three convolutions. */
+  widths: z.array(z.number().int().positive()).length(3).optional(),
+  /** Part of the pooled features that is dropped before the dense layer. */
+  dropout: z.number().min(0).lt(1).optional(),
+});
 
 /**
  * AlexNet-like: three convolutions, global average pooling, one dense layer, so that class activation maps are exact
  * (Zhou et al. 2016). Batch norm and relu after each convolution. Ends in logits.
- *
- * Options: `widths` (channels of the three convolutions), `dropout` (rate before the dense layer).
  */
 export function alexnet(
   tf: TensorFlow,
   [height, width, channels]: readonly [number, number, number],
   classes: number,
-  { widths = [64, 160, 320], dropout = 0.1 }: { widths?: readonly number[]; dropout?: number } = {},
+  { widths = [64, 160, 320], dropout = 0.1 }: z.infer<typeof alexnetOptions> = {},
 ): LayersModel {
   const input = tf.input({ shape: [null, null, channels] as unknown as number[], name: "images" });
   const unit = (x: SymbolicTensor, index: number, kernelSize: number, strides: number) => {

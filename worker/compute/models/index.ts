@@ -1,9 +1,10 @@
 import type { LayersModel } from "@tensorflow/tfjs-layers";
+import type { z } from "zod";
 import type { ModelConfig } from "../../../shared/config/schema.ts";
 import { LockstepError } from "../../../shared/errors.ts";
 import type { TensorFlow } from "../tensorflow.ts";
-import { alexnet } from "./alexnet.ts";
-import { resnet } from "./resnet.ts";
+import { alexnet, alexnetOptions } from "./alexnet.ts";
+import { resnet, resnetOptions } from "./resnet.ts";
 import { type InputShape, userModel } from "./user-model.ts";
 
 export type { InputShape, ModelFunction } from "./user-model.ts";
@@ -21,12 +22,11 @@ export async function buildModel(
   classes: number,
   file: string | null,
 ): Promise<LayersModel> {
-  const options = config.options as Record<string, never>;
   switch (config.name) {
     case "alexnet":
-      return built(config, () => alexnet(tf, inputShape, classes, options));
+      return alexnet(tf, inputShape, classes, optionsOf(config, alexnetOptions));
     case "resnet":
-      return built(config, () => resnet(tf, inputShape, classes, options));
+      return resnet(tf, inputShape, classes, optionsOf(config, resnetOptions));
     case "file":
       return userModel(tf, inputShape, classes, file, config.sourceSha256);
     default:
@@ -37,15 +37,13 @@ export async function buildModel(
   }
 }
 
-function built({ name, options }: Pick<ModelConfig, "name" | "options">, make: () => LayersModel): LayersModel {
-  try {
-    return make();
-  } catch (cause) {
-    const given = JSON.stringify(options);
-    throw new LockstepError("LS_MODEL_OPTIONS", `${name} cannot be built with the options ${given}.`, {
-      hint: (cause as Error).message,
-      exitCode: 2,
-      cause,
-    });
-  }
+function optionsOf<T>({ name, options }: Pick<ModelConfig, "name" | "options">, schema: z.ZodType<T>): T {
+  const parsed = schema.safeParse(options);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const where = issue?.path.join(".") || "the options";
+  throw new LockstepError("LS_MODEL_OPTIONS", `${name} does not take the options ${JSON.stringify(options)}.`, {
+    hint: `${where}: ${issue?.message}.`,
+    exitCode: 2,
+  });
 }

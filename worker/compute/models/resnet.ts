@@ -1,5 +1,26 @@
 import type { LayersModel, SymbolicTensor } from "@tensorflow/tfjs-layers";
+import { z } from "zod";
 import type { TensorFlow } from "../tensorflow.ts";
+
+const counts = z.array(z.number().int().positive()).min(1).max(8);
+
+export const resnetOptions = z
+  .strictObject({
+    /** Blocks of each stack. */
+    blocks: counts.optional(),
+    /** Channels of each stack; as many as there are stacks. */
+    widths: counts.optional(),
+    stemStride: z.number().int().min(1).max(2).optional(),
+    /** Part of the pooled features that is dropped before the dense layer. */
+    dropout: z.number().min(0).lt(1).optional(),
+  })
+  .refine(({ blocks = BLOCKS, widths = WIDTHS }) => blocks.length === widths.length, {
+    message: "blocks and widths must name the same number of stacks",
+  });
+
+/** 11 blocks: with stem and dense layer 24 weighted layers. */
+const BLOCKS = [2, 3, 4, 2];
+const WIDTHS = [32, 64, 128, 256];
 
 /**
  * ResNet-like, after ResNet-34 (He et al. 2016): a 3x3 stem, stacks of residual blocks of two 3x3 convolutions each,
@@ -8,19 +29,17 @@ import type { TensorFlow } from "../tensorflow.ts";
  *
  * A shortcut that changes shape averages over the stride first and projects with a 1x1 convolution of stride 1 (He et
  * al. 2019, ResNet-D). The last normalisation of a block starts at zero, so that a block starts as the identity.
- *
- * Options: `blocks` and `widths` by stack, `stemStride`, `dropout`.
  */
 export function resnet(
   tf: TensorFlow,
   [height, width, channels]: readonly [number, number, number],
   classes: number,
   {
-    blocks = [2, 3, 4, 2],
-    widths = [32, 64, 128, 256],
+    blocks = BLOCKS,
+    widths = WIDTHS,
     stemStride = Math.min(height, width) < 48 ? 1 : 2,
     dropout = 0,
-  }: { blocks?: readonly number[]; widths?: readonly number[]; stemStride?: number; dropout?: number } = {},
+  }: z.infer<typeof resnetOptions> = {},
 ): LayersModel {
   const input = tf.input({ shape: [null, null, channels] as unknown as number[], name: "images" });
   const convolve = (x: SymbolicTensor, name: string, filters: number, kernelSize: number, strides: number) =>

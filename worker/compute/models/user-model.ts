@@ -119,6 +119,9 @@ function checkLayer(layer: Layer): void {
   if (kind === "Dropout" && (config.noiseShape ?? null) !== null) {
     throw unsupported(layer, "has a noiseShape", "Leave it out; masks are drawn for every value.");
   }
+  if (kind === "Dropout" && !(Number(config.rate) < 1)) {
+    throw unsupported(layer, "drops everything", "Its rate must be below 1.");
+  }
   if (kind === "BatchNormalization") checkBatchNorm(layer, config);
   for (const [key, value] of Object.entries(config)) {
     if (value === null || value === undefined || typeof value !== "object") continue;
@@ -129,7 +132,8 @@ function checkLayer(layer: Layer): void {
       throw unsupported(layer, `has a ${key}`, "The update knows no constraints; normalise in the model instead.");
     }
   }
-  if (!layer.trainable) throw unsupported(layer, "is frozen", "All weights are trained; leave trainable at true.");
+  if (!layer.trainable && layer.weights.length > 0)
+    throw unsupported(layer, "is frozen", "All weights are trained; leave trainable at true.");
 }
 
 function checkBatchNorm(layer: Layer, { axis }: Record<string, unknown>): void {
