@@ -13,7 +13,7 @@ import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { viewName } from "../shared/protocol/view.ts";
 import { Account } from "./account.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
-import type { Outcome } from "./machine/state.ts";
+import type { Outcome, RunEvent } from "./machine/state.ts";
 import { parseCoordinatorOptions } from "./options.ts";
 import { foldHistory } from "./records/history.ts";
 import { takeTerm } from "./records/term-files.ts";
@@ -42,6 +42,13 @@ async function run(): Promise<void> {
 
   const broadcaster = config.place.nats === null ? null : new Broadcaster(config.place.nats, config.runId);
   const account = new Account(config, store.term);
+  const say = (event: RunEvent) => {
+    log.info(event, event.type);
+    const line = { time: new Date().toISOString(), term: store.term, ...event };
+    directory.line("events.ndjson", line);
+    broadcaster?.publishEvent({ run: config.runId, ...line });
+    account.onEvent(event);
+  };
   const ruler: Ruler = new Ruler({
     config,
     directory,
@@ -50,16 +57,11 @@ async function run(): Promise<void> {
     checkpoints,
     broadcaster,
     testImages: dataset.test.count,
-    log(event) {
-      if (event.type === "note") return log.info(event.text);
-      log.info(event, event.type);
-      const line = { time: new Date().toISOString(), term: store.term, ...event };
-      directory.line("events.ndjson", line);
-      broadcaster?.publishEvent({ run: config.runId, ...line });
-      account.onEvent(event);
-    },
+    log: (event) => (event.type === "note" ? log.info(event.text) : say(event)),
     onFinal(entry) {
       directory.line("steps.ndjson", stepLine(entry, config));
+      // Members broadcast their steps as well; the last ones of a run are final only here.
+      broadcaster?.publishStep(entry, "coordinator", config);
       account.onFinal(entry);
     },
     onFinish: (outcome) => void finish(outcome),
@@ -104,6 +106,7 @@ async function run(): Promise<void> {
   async function finish(outcome: Outcome): Promise<void> {
     log.info(outcome, "the run ends");
     if (outcome.kind === "failed" && outcome.code === "LS_SUPERSEDED") return exit(1);
+    say({ type: "phase", phase: "finished", detail: outcome.kind === "done" ? "done" : outcome.kind === "stopped" ? outcome.reason : outcome.message });
     const newest = checkpoints.newest;
     const { seed, shards, stepsPerEpoch } = config.recipe;
     const summary = summarize({

@@ -36,6 +36,7 @@ export class TerminalDisplay implements Display {
   }
 
   end(): void {
+    this.#update.clear();
     this.#update.done();
     this.#last = null;
   }

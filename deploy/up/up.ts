@@ -119,9 +119,9 @@ async function train(life: Life): Promise<number> {
   const end = await supervisor.run(() => lines?.pump());
   interrupts.first.signal.removeEventListener("abort", sayStop);
   const trained = Date.now();
+  display.end();
 
   if (end.kind === "killed") {
-    display.end();
     process.stderr.write(`Ended at once.\n${resumeLine(relative(".", directory) || ".")}\n`);
     if (options.json) printJson({ type: "summary", run: config.runId, outcome: "killed" });
     return 130;
@@ -143,7 +143,6 @@ async function train(life: Life): Promise<number> {
     : null;
   summary = { ...summary, ...runTimes(life.started, trained, evaluating, Date.now()) };
   writeSummary(directory, summary);
-  display.end();
   return lastWords(life, summary);
 }
 

@@ -5,8 +5,8 @@ export { subjectOf };
 
 /**
  * What is broadcast on NATS, version 1: JSON objects in UTF-8. Fields may be added within a version, never changed. NATS is
- * at most once: a message may be missing. Steps and epochs come from every member of a view, so that a lost worker loses
- * no news; consumers drop repeats by (view, step).
+ * at most once: a message may be missing. Steps and epochs come from every member of a view and from the coordinator, so that
+ * whoever is lost loses no news; consumers drop repeats by (view, step).
  */
 const whole = z.number().int().min(0);
 const view = z.string().describe("View, term.number");
@@ -17,7 +17,7 @@ export const stepMessageSchema = z
     view: view.describe("View that committed the step, term.number"),
     step: whole.describe("Counted from 0"),
     epoch: whole.describe("Counted from 0"),
-    from: z.string().describe("Incarnation of the worker that publishes this copy"),
+    from: z.string().describe("Incarnation of the worker that publishes this copy, or 'coordinator'"),
     loss: z.number().nullable().describe("Mean over the step's images; null where it is not finite"),
     accuracy: z.number().min(0).max(1).describe("Share of correct training predictions, augmentation and all"),
     images: whole,

@@ -1,7 +1,7 @@
 /**
  * Subjects on NATS, version 1 of the schema:
  *
- *     lockstep.v1.<run id>.step            every final step, once from each member of its view
+ *     lockstep.v1.<run id>.step            every final step, from each member of its view and the coordinator
  *     lockstep.v1.<run id>.epoch           every finished epoch, likewise
  *     lockstep.v1.<run id>.event           views, losses, heals, checkpoints, phases: from the coordinator
  *     lockstep.v1.<run id>.worker.<name>   how a worker is doing, about once a second
