@@ -9,8 +9,10 @@ import type { HashedVector } from "../memory/plan.ts";
 import type { ShardGradient } from "./shard-gradient.ts";
 
 /**
- * Hashes of the gradients of fixed micro-batches, from raw generated images through augmentation and the model, one for
- * every shape in the plan. Workers of equal fingerprint produce the same bits; the run refuses others.
+ * Hashes of the gradients of fixed micro-batches, from raw generated images through augmentation and the model on the
+ * weights that stand in the state now (the initial ones), one for every shape in the plan, 16 hex digits each. Workers
+ * of equal fingerprint produce the same bits; the run refuses others. Scales that start at zero count as one meanwhile:
+ * behind them every gradient would be zero and hide what differs.
  */
 export function fingerprint(parts: {
   readonly arithmetic: Arithmetic;
@@ -30,13 +32,14 @@ export function fingerprint(parts: {
   const augmenter = new Augmenter(recipe.augmentation, shape, recipe.seed);
   const sides = [...new Set(recipe.resolutions.map((resolution) => resolution.side))];
   const raw = new Uint8Array(shape.channels * shape.height * shape.width);
-  return sides.flatMap((side) =>
+  const lull = wakeScales(gradient.weights(), layout);
+  const prints = sides.flatMap((side) =>
     sizes.map((samples) => {
       const pixels = side * side * shape.channels;
       const labels = new Int32Array(memory.buffer, slot + at.labels, samples);
       for (let i = 0; i < samples; i++) {
         const draw = new Stream(recipe.seed, DOMAIN.fingerprint, i, side);
-        for (let j = 0; j < raw.length; j += 4) new DataView(raw.buffer).setUint32(j, draw.uint32(), true);
+        for (let j = 0; j < raw.length; j++) raw[j] = draw.uint32();
         augmenter.train(raw, 0, i, side, new Float32Array(memory.buffer, slot + at.images + i * pixels * 4, pixels));
         labels[i] = i % recipe.data.classes;
       }
@@ -47,4 +50,18 @@ export function fingerprint(parts: {
       return hex64(arithmetic.hashTable(buffer.table, buffer.entries));
     }),
   );
+  lull();
+  return prints;
+}
+
+/** Sets scales that are all zero to one; the function returned sets them back. */
+function wakeScales(weights: Float32Array, { trainable }: Layout): () => void {
+  const asleep = trainable
+    .filter(({ role }) => role === "gamma")
+    .map(({ offset, size }) => weights.subarray(offset, offset + size))
+    .filter((values) => values.every((value) => value === 0));
+  for (const values of asleep) values.fill(1);
+  return () => {
+    for (const values of asleep) values.fill(0);
+  };
 }

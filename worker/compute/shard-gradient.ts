@@ -74,7 +74,7 @@ export class ShardGradient {
     const vector = new Float32Array(memory.buffer, into, layout.vectorFloats);
     this.mode.key = { seed: recipe.seed, step: input.step, shard: input.shard };
     this.mode.onStatistics = (layer, statistics) => this.writeStatistics(vector, layer, statistics, input.samples);
-    const weights = this.weights();
+    const weights = this.bind();
     const missing = new Set(this.trainable.keys());
     const written = (index: number) => {
       missing.delete(index);
@@ -104,6 +104,12 @@ export class ShardGradient {
     tail[TAIL.correct] = result.correct;
     tail[TAIL.samples] = input.samples;
     return result;
+  }
+
+  /** The flat weight vector that gradients are taken at. */
+  weights(): Float32Array {
+    const { memory, weights, layout } = this.options;
+    return new Float32Array(memory.buffer, weights, layout.stateFloats);
   }
 
   dispose(): void {
@@ -159,7 +165,7 @@ export class ShardGradient {
     });
   }
 
-  private weights(): readonly Tensor[] {
+  private bind(): readonly Tensor[] {
     const { tf, options } = this;
     this.bound ??= this.trainable.map(({ spec }) => {
       const address = options.weights + this.offsets.get(spec.name)!.offset * 4;
