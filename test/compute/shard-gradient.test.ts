@@ -152,3 +152,7 @@ test("a model of one fixed size refuses a recipe with others", () => {
     expect.objectContaining({ code: "LS_MODEL_SIDE", message: expect.stringContaining("[16,16,3]") }),
   );
 });
+
+test("a worker that cannot follow the run's precision is refused", () => {
+  expect(() => benchOf({ precision: "bf16" })).toThrow(expect.objectContaining({ code: "LS_CAPABILITY", exitCode: 3 }));
+});

@@ -25,6 +25,7 @@ export interface BenchOptions {
   readonly labelSmoothing?: number;
   readonly step?: number;
   readonly shard?: number;
+  readonly precision?: "float32" | "bf16";
   /** false: weights are uploaded for each micro-batch, as on a GPU. */
   readonly shared?: boolean;
 }
@@ -50,6 +51,7 @@ export class Bench {
       step: 11,
       shard: 2,
       shared: true,
+      precision: "float32" as const,
     };
     this.options = { ...defaults, ...options };
     const { samples, side, classes, labelSmoothing, seed } = this.options;
@@ -73,7 +75,9 @@ export class Bench {
     this.images = new Float32Array(this.memory.buffer, images, pixels);
     this.labels = new Int32Array(this.memory.buffer, labels, samples);
     const data = { sha256: "", trainImages: 100, channels: 3, height: side, width: side, classes };
-    const recipe = { seed, labelSmoothing, data, resolutions: [{ fromEpoch: 0, side }] };
+    const { precision } = this.options;
+    const resolutions = [{ fromEpoch: 0, side }];
+    const recipe = { seed, labelSmoothing, data, resolutions, precision, execution: "eager" as const };
     const shared = this.options.shared && sharesMemory(tf, this.memory, vector);
     this.gradient = new ShardGradient(tf, model, { layout: this.layout, memory: this.memory, weights, recipe, shared });
     this.labels.forEach((_, i) => {

@@ -26,7 +26,7 @@ export interface GradientOptions {
   readonly memory: WebAssembly.Memory;
   /** Byte address of the flat weight vector. */
   readonly weights: number;
-  readonly recipe: Pick<Recipe, "seed" | "labelSmoothing" | "data" | "resolutions">;
+  readonly recipe: Pick<Recipe, "seed" | "labelSmoothing" | "data" | "resolutions" | "precision" | "execution">;
   /** Whether tensors over the memory see later writes (sharesMemory); else weights are uploaded for every micro-batch. */
   readonly shared: boolean;
 }
@@ -46,8 +46,12 @@ export class ShardGradient {
   private readonly offsets: ReadonlyMap<string, { readonly offset: number; readonly size: number }>;
   private bound: Tensor[] | null = null;
 
-  /** @throws LockstepError LS_MODEL_SIDE where the model has a fixed size and the recipe shows images at another one. */
+  /**
+   * @throws LockstepError LS_MODEL_SIDE where the model has a fixed size and the recipe shows images at another one,
+   * LS_CAPABILITY where the recipe's precision or execution is not supported
+   */
   constructor(tf: TensorFlow, model: LayersModel, options: GradientOptions) {
+    checkCapability(options.recipe);
     checkSides(model, options.recipe);
     this.tf = tf;
     this.model = model;
@@ -195,6 +199,15 @@ export class ShardGradient {
       for (let i = 0; i < size; i++) vector[offset + i] = values[i]! * samples;
     }
   }
+}
+
+/** Another precision or execution has other bits: a worker that cannot follow the run's must not join it. */
+function checkCapability({ precision, execution }: Pick<Recipe, "precision" | "execution">): void {
+  if (precision === "float32" && execution === "eager") return;
+  throw new LockstepError("LS_CAPABILITY", `This worker cannot compute in ${precision}, ${execution}.`, {
+    hint: "It supports --precision float32 with --execution eager.",
+    exitCode: 3,
+  });
 }
 
 function checkSides(model: LayersModel, { resolutions, data }: Pick<Recipe, "resolutions" | "data">): void {
