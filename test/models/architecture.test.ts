@@ -18,9 +18,12 @@ test("alexnet has three convolutions and one dense layer, on these shapes", () =
   const [w1, w2, w3] = WIDTHS;
   const outputs = Object.fromEntries(rows.map(({ name, output }) => [name, output.join("x")]));
   expect(outputs).toMatchObject({ conv1: `48x48x${w1}`, conv2: `24x24x${w2}`, conv3: `12x12x${w3}`, logits: "10" });
+  // By hand: 5x5, 3x3 and 5x5 kernels with two values a channel for each norm, then the dense layer.
+  const expected = 25 * 3 * 64 + 128 + 9 * 64 * 160 + 320 + 25 * 160 * 256 + 512 + 2570;
+  expect(rows.reduce((sum, { parameters }) => sum + parameters, 0)).toBe(expected);
 });
 
-const WIDTHS = [64, 160, 320] as const;
+const WIDTHS = [64, 160, 256] as const;
 
 test("resnet has 24 weighted layers: stem, 11 blocks of two convolutions, dense", () => {
   const rows = layerRows(resnet(tf, SHAPE, 10), SHAPE);

@@ -30,7 +30,7 @@ test("kernels of convolutions are He normal, the dense layer Glorot uniform, eve
   for (const [name, fanIn] of [
     ["conv1", 75],
     ["conv2", 288],
-    ["conv3", 576],
+    ["conv3", 1600],
   ] as const) {
     const kernel = values.get(`${name}/kernel`)!;
     const expected = Math.sqrt(2 / fanIn);
@@ -66,7 +66,7 @@ test("the bits are those recorded, on any machine; another seed gives others", (
 });
 
 /** Recorded once from this code: a change of it changes every run. */
-const RECORDED = "0fda2f6bb92cfed60f15e2955ed3057cec81c0738b78e3ad902339e587e2cc86";
+const RECORDED = "b5f076efe49d9ce344dfeed0d8ff0f2ca9d3b65fcec667176ab360e8d2f030fd";
 
 test("layers of users start as their initializers say, and one that is not known is named", () => {
   const make = (kernelInitializer: string) => {

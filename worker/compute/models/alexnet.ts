@@ -17,7 +17,7 @@ export function alexnet(
   tf: TensorFlow,
   [height, width, channels]: readonly [number, number, number],
   classes: number,
-  { widths = [64, 160, 320], dropout = 0.1 }: z.infer<typeof alexnetOptions> = {},
+  { widths = [64, 160, 256], dropout = 0.1 }: z.infer<typeof alexnetOptions> = {},
 ): LayersModel {
   const input = tf.input({ shape: [null, null, channels] as unknown as number[], name: "images" });
   const unit = (x: SymbolicTensor, index: number, kernelSize: number, strides: number) => {
@@ -46,7 +46,8 @@ export function alexnet(
   x = pool(x, 1);
   x = unit(x, 2, 3, 1);
   x = pool(x, 2);
-  x = unit(x, 3, 3, 1);
+  // A wide kernel on the small maps sees half of the image.
+  x = unit(x, 3, 5, 1);
   x = tf.layers.globalAveragePooling2d({ name: "pooled" } as never).apply(x) as SymbolicTensor;
   if (dropout > 0) x = tf.layers.dropout({ rate: dropout, name: "dropout" }).apply(x) as SymbolicTensor;
   x = tf.layers
