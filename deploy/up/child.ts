@@ -80,8 +80,9 @@ export class Child {
   }
 }
 
-/** JSON lines are for machines, the rest of these come from stack traces, Node and TensorFlow's own log. */
-const NOISE = /^(?:\{|at |node:|Node\.js v|\^|WARNING: All log messages|[IW]\d{4} |\d{4}-\d\d-\d\d .* [IW] )/;
+/** JSON lines are for machines, the rest of these come from stack traces and the logs of Node, TensorFlow and NATS. */
+const NOISE =
+  /^(?:\{|at |node:|Node\.js v|\^|WARNING: All log messages|[IW]\d{4} |\[\d+\] .* \[(?:INF|WRN|DBG)\]|\d{4}-\d\d-\d\d .* [IW] )/;
 
 /** Of a process's output: its last sentence with a code, else the last line of an error, else the last line for people. */
 export function lastWordsIn(text: string): string | null {

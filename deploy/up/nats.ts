@@ -1,7 +1,8 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LockstepError } from "../../shared/errors.ts";
+import { lastWordsIn } from "./child.ts";
 import { Keeper } from "./keeper.ts";
 import type { GroupWatch } from "./reaper.ts";
 import { NATS_POLICY } from "./restart-policy.ts";
@@ -28,6 +29,12 @@ export async function startNats(
 ): Promise<NatsServer> {
   const ports = mkdtempSync(join(tmpdir(), "lockstep-nats-"));
   let port = ANY;
+  let ready = false;
+  let died = () => {};
+  const death = new Promise<never>((_, reject) => {
+    died = () => reject(notUp(lastWordsOf(logFile)));
+  });
+  death.catch(() => {});
   const keeper = new Keeper(
     {
       name: "nats-server",
@@ -37,11 +44,12 @@ export async function startNats(
     },
     NATS_POLICY,
     groups,
-    { note, over: () => {} },
+    { note: (text) => (ready ? note(text) : died()), over: () => died() },
   );
   keeper.start();
   try {
-    const url = await portOf(ports, keeper);
+    const url = await Promise.race([portOf(ports), death]);
+    ready = true;
     port = new URL(url).port;
     return { url, keeper };
   } catch (error) {
@@ -53,19 +61,29 @@ export async function startNats(
 }
 
 /** The server writes nats-server_<pid>.ports once it listens. */
-async function portOf(directory: string, keeper: Keeper): Promise<string> {
+async function portOf(directory: string): Promise<string> {
   const deadline = performance.now() + START_MILLIS;
-  while (performance.now() < deadline && keeper.over === null) {
-    const file = readdirSync(directory).find((name) => name.endsWith(".ports"));
+  while (performance.now() < deadline) {
+    const file = existsSync(directory) ? readdirSync(directory).find((name) => name.endsWith(".ports")) : undefined;
     const url = file === undefined ? null : urlIn(join(directory, file));
     if (url !== null) return url;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  const words = keeper.over !== null && "words" in keeper.over ? keeper.over.words : null;
-  throw new LockstepError("LS_NATS", `nats-server does not come up${words === null ? "" : `: ${words}`}.`, {
+  throw notUp(`it does not listen after ${START_MILLIS / 1000} s`);
+}
+
+const notUp = (why: string | null) =>
+  new LockstepError("LS_NATS", `nats-server does not come up${why === null ? "" : `: ${why}`}.`, {
     hint: "See `npx lockstep doctor`.",
     exitCode: 3,
   });
+
+function lastWordsOf(logFile: string): string | null {
+  try {
+    return lastWordsIn(readFileSync(logFile, "utf8"));
+  } catch {
+    return null;
+  }
 }
 
 function urlIn(file: string): string | null {

@@ -7,15 +7,17 @@ const STALE = 5000;
 /**
  * Holds a run directory for one `up` at a time. The lock of a killed process is taken over after a few seconds.
  * @param onLost somebody else has taken the run: this process was stopped for longer than a lock lives
+ * @param patience how long a lock may be somebody else's before it is an error, in milliseconds
  * @throws LockstepError LS_RUN_LOCKED while another process works on the run.
  */
 export async function lockRun(
   directory: string,
   onLost: (error: Error) => void,
   note: (text: string) => void,
+  patience = STALE + 1500,
 ): Promise<() => Promise<void>> {
   const take = () => lock(directory, { stale: STALE, update: STALE / 4, realpath: false, onCompromised: onLost });
-  const deadline = performance.now() + STALE + 1500;
+  const deadline = performance.now() + patience;
   for (let said = false; ; ) {
     try {
       const release = await take();

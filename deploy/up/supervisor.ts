@@ -215,7 +215,7 @@ export class Supervisor {
   async #endProcesses(): Promise<void> {
     const all = [this.#coordinator, ...this.#workers];
     for (const keeper of all) keeper.forbidRestarts();
-    const atOnce = this.#interrupts.second.signal.aborted || this.#coordinator.over?.kind !== "finished";
+    const atOnce = this.#interrupts.second.signal.aborted || this.#summary() === null;
     const deadline = performance.now() + (atOnce ? 0 : LEAVE_MILLIS);
     while (performance.now() < deadline && all.some((keeper) => keeper.pid !== null)) {
       if (this.#interrupts.second.signal.aborted) break;

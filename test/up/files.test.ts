@@ -1,0 +1,172 @@
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { LineTail } from "../../deploy/up/line-tail.ts";
+import { MachineLines } from "../../deploy/up/machine-lines.ts";
+import { decodeBatch } from "../../deploy/up/predicted-batches.ts";
+import { prepareResume, prepareRun, readRunConfig } from "../../deploy/up/prepare.ts";
+import { lockRun } from "../../deploy/up/run-lock.ts";
+import { latestRun } from "../../deploy/up/runs.ts";
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "lockstep-up-"));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+describe("a growing file of lines", () => {
+  it("is read line by line, whole lines only, characters that come in halves too", () => {
+    const file = join(directory, "x.ndjson");
+    const tail = new LineTail(file);
+    expect(tail.read()).toEqual([]);
+    const bytes = Buffer.from('{"a":"ä"}\n');
+    const cut = bytes.indexOf(Buffer.from("ä")) + 1;
+    writeFileSync(file, '{"n":1}\nno JSON\n[1]\n');
+    appendFileSync(file, bytes.subarray(0, cut));
+    expect(tail.read()).toEqual([{ n: 1 }]);
+    appendFileSync(file, bytes.subarray(cut));
+    expect(tail.read()).toEqual([{ a: "ä" }]);
+    expect(tail.read()).toEqual([]);
+  });
+
+  it("is read from its beginning when it was written anew", () => {
+    const file = join(directory, "x.ndjson");
+    const tail = new LineTail(file);
+    writeFileSync(file, '{"n":1}\n{"n":2}\n');
+    tail.read();
+    writeFileSync(file, '{"n":3}\n');
+    expect(tail.read()).toEqual([{ n: 3 }]);
+  });
+});
+
+describe("lines for machines", () => {
+  const step = (n: number) =>
+    appendFileSync(join(directory, "steps.ndjson"), `{"step":${n},"loss":1,"shards":[{"shard":0}]}\n`);
+  const event = (type: string) => appendFileSync(join(directory, "events.ndjson"), `{"time":"t","type":"${type}"}\n`);
+
+  it("tell each final step once, also when it was done again, and every event", () => {
+    const written: object[] = [];
+    const lines = new MachineLines(directory, (value) => written.push(value), false);
+    event("view");
+    for (const n of [0, 1]) step(n);
+    lines.pump();
+    for (const n of [1, 2]) step(n);
+    event("phase");
+    lines.pump();
+    expect(written).toEqual([
+      { time: "t", type: "view" },
+      { type: "step", step: 0, loss: 1 },
+      { type: "step", step: 1, loss: 1 },
+      { time: "t", type: "phase" },
+      { type: "step", step: 2, loss: 1 },
+    ]);
+  });
+
+  it("do not tell what an earlier life of the run has told", () => {
+    event("view");
+    for (const n of [0, 1, 2]) step(n);
+    const written: object[] = [];
+    const lines = new MachineLines(directory, (value) => written.push(value), true);
+    for (const n of [2, 3]) step(n);
+    lines.pump();
+    expect(written).toEqual([{ type: "step", step: 3, loss: 1 }]);
+  });
+});
+
+describe("the lock of a run", () => {
+  const silent = () => {};
+
+  it("is held by one at a time and free again afterwards", async () => {
+    const release = await lockRun(directory, silent, silent);
+    const second = lockRun(directory, silent, silent, 0);
+    await expect(second).rejects.toMatchObject({ code: "LS_RUN_LOCKED", message: expect.stringContaining(directory) });
+    await release();
+    await (await lockRun(directory, silent, silent, 0))();
+  });
+
+  it("of a killed process is taken over", async () => {
+    const left = `${directory}.lock`;
+    mkdirSync(left);
+    const old = new Date(Date.now() - 60_000);
+    utimesSync(left, old, old);
+    await (await lockRun(directory, silent, silent, 0))();
+  });
+
+  it("cannot be had where there is no directory", async () => {
+    await expect(lockRun(join(directory, "none", "deep"), silent, silent, 0)).rejects.toMatchObject({
+      code: "LS_RUN_DIRECTORY",
+      exitCode: 3,
+    });
+  });
+});
+
+describe("a run's directory", () => {
+  const extras = { demo: false, insecure: false };
+  const signal = new AbortController().signal;
+
+  it("that holds another run is refused", async () => {
+    writeFileSync(join(directory, "config.json"), "{}");
+    const failure = { code: "LS_RUN_EXISTS", exitCode: 2, hint: expect.stringContaining("resume") };
+    await expect(prepareRun({ out: directory }, extras, signal)).rejects.toMatchObject(failure);
+  });
+
+  it("is not even looked at for an address beyond this machine", async () => {
+    await expect(prepareRun({ out: directory, listen: "0.0.0.0" }, extras, signal)).rejects.toMatchObject({
+      code: "LS_NOT_LOOPBACK",
+      exitCode: 2,
+    });
+  });
+
+  it("without a run cannot be resumed", async () => {
+    expect(() => readRunConfig(directory)).toThrow("config.json");
+    await expect(prepareResume(directory, {})).rejects.toMatchObject({ code: "LS_RUN_CONFIG", exitCode: 2 });
+  });
+
+  it("is found by its age", () => {
+    expect(() => latestRun(directory)).toThrow("There is no run");
+    for (const [name, at] of [
+      ["a", 3000],
+      ["b", 9000],
+      ["c", 5000],
+    ] as const) {
+      mkdirSync(join(directory, name));
+      writeFileSync(join(directory, name, "config.json"), "{}");
+      utimesSync(join(directory, name, "config.json"), new Date(at), new Date(at));
+    }
+    mkdirSync(join(directory, "no-run"));
+    expect(latestRun(directory)).toBe(join(directory, "b"));
+  });
+});
+
+describe("a batch of predictions as a file", () => {
+  const header = { from: 3, samples: 2, classes: 2, mapHeight: 1, mapWidth: 2 };
+  const encode = (head: object, floats: readonly number[]) => {
+    const json = Buffer.from(JSON.stringify(head));
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(json.length);
+    return Buffer.concat([length, json, Buffer.from(new Float32Array(floats).buffer)]);
+  };
+
+  it("is read whatever address its floats have", () => {
+    const values = Array.from({ length: 4 + 8 }, (_, i) => i + 0.5);
+    const batch = decodeBatch(encode(header, values), "f");
+    expect([batch.from, [...batch.logits], [...batch.maps]]).toEqual([3, values.slice(0, 4), values.slice(4)]);
+  });
+
+  it("that is cut off or something else is refused by name", () => {
+    const whole = encode(
+      header,
+      Array.from({ length: 12 }, () => 0),
+    );
+    for (const wrong of [
+      whole.subarray(0, 3),
+      whole.subarray(0, 20),
+      whole.subarray(0, -4),
+      encode({ from: -1 }, []),
+      encode([], []),
+    ]) {
+      expect(() => decodeBatch(wrong, "batch-0.bin")).toThrow("batch-0.bin");
+    }
+  });
+});
