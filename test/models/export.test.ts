@@ -63,6 +63,23 @@ function readByHand(file: string) {
   return { metadata: metadata as unknown as Record<string, string>, tensors, data: bytes.subarray(start), bytes };
 }
 
+const closeTo = (found: ArrayLike<number>, expected: ArrayLike<number>) => {
+  expect(found.length).toBe(expected.length);
+  const scale = Math.max(...Array.from(expected, Math.abs));
+  Array.from(expected).forEach((v, i) => {
+    expect(Math.abs(found[i]! - v) / scale).toBeLessThan(1e-5);
+  });
+};
+
+/** Logits of plain TensorFlow.js in a process of its own. */
+function plain(directory: string, bench: Bench): number[] {
+  const script = fileURLToPath(new URL("./plain-tfjs.mjs", import.meta.url));
+  const input = JSON.stringify({ directory, shape: SHAPE, images: [...bench.images] });
+  const answer = JSON.parse(execFileSync(process.execPath, [script], { input, encoding: "utf8" }));
+  expect(answer.backend).toBe("cpu");
+  return answer.logits as number[];
+}
+
 describe.each(Object.keys(cases))("the exported %s", (name) => {
   const { make, forward } = cases[name]!;
   const directory = mkdtempSync(join(tmpdir(), "lockstep-export-"));
@@ -79,14 +96,6 @@ describe.each(Object.keys(cases))("the exported %s", (name) => {
   });
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-  const closeTo = (found: ArrayLike<number>, expected: ArrayLike<number>) => {
-    expect(found.length).toBe(expected.length);
-    const scale = Math.max(...Array.from(expected, Math.abs));
-    Array.from(expected).forEach((v, i) => {
-      expect(Math.abs(found[i]! - v) / scale).toBeLessThan(1e-5);
-    });
-  };
-
   test("model.safetensors gives the same logits in a float64 implementation that shares no code", () => {
     const weights = weightsOf(readByHand(join(directory, "model.safetensors")).tensors);
     const pass = { weights, images: value(SHAPE, bench.images), training: false, mask: null };
@@ -94,11 +103,7 @@ describe.each(Object.keys(cases))("the exported %s", (name) => {
   });
 
   test("model.json gives the same logits in plain TensorFlow.js, in a process of its own", () => {
-    const script = fileURLToPath(new URL("./plain-tfjs.mjs", import.meta.url));
-    const input = JSON.stringify({ directory, shape: SHAPE, images: [...bench.images] });
-    const answer = JSON.parse(execFileSync(process.execPath, [script], { input, encoding: "utf8" }));
-    expect(answer.backend).toBe("cpu");
-    closeTo(answer.logits, logits);
+    closeTo(plain(directory, bench), logits);
   });
 
   test("weightsSha256 is the hash of the tensors' bytes in the file, trainable first, then statistics", () => {
@@ -121,4 +126,27 @@ describe.each(Object.keys(cases))("the exported %s", (name) => {
       expect(text).toContain(`| ${tensor} | [${shape.join(", ")}] |`);
     }
   });
+});
+
+test("a user's nested model without names loads in plain TensorFlow.js too", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "lockstep-export-"));
+  try {
+    const inner = tf.sequential({
+      layers: [
+        tf.layers.separableConv2d({ inputShape: [16, 16, 3], filters: 4, kernelSize: 3, activation: "relu" }),
+        tf.layers.batchNormalization({ scale: false }),
+        tf.layers.conv2d({ filters: 5, kernelSize: 3, strides: 2 }),
+        tf.layers.prelu({ sharedAxes: [1, 2] }),
+      ],
+    });
+    const model = tf.sequential({ layers: [inner, tf.layers.flatten(), tf.layers.dense({ units: 4 })] });
+    const bench = new Bench(tf, model, { samples: 5 });
+    fillWeights(bench);
+    bench.run();
+    await exportModel(model, bench.layout, bench.weights, directory, { model: "file", ...facts });
+    const { logits } = new Predictor(tf, model, bench.layout, bench.weights).run(bench.images.slice(), SHAPE, false);
+    closeTo(plain(directory, bench), logits);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
