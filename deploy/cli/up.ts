@@ -51,7 +51,7 @@ export function registerUp(program: Command): void {
       const typed = self.getOptionValueSource("eval") === "cli" ? raw : { ...raw, eval: undefined };
       const options = parseRunOptions(typed);
       const here = await hereOf(raw);
-      const extras = { demo: raw["demo"] === true, insecure: here.insecure };
+      const extras = { demo: raw.demo === true, insecure: here.insecure };
       process.exitCode = await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
     });
 }

@@ -22,11 +22,11 @@ export class MachineLines {
   }
 
   pump(): void {
-    for (const event of this.#events.read()) if (typeof event["type"] === "string") this.#write(event);
+    for (const event of this.#events.read()) if (typeof event.type === "string") this.#write(event);
     for (const { shards: _shards, ...line } of this.#steps.read()) {
       // Steps that are done again after a fall-back are the same steps.
-      if (typeof line["step"] !== "number" || line["step"] < this.#nextStep) continue;
-      this.#nextStep = line["step"] + 1;
+      if (typeof line.step !== "number" || line.step < this.#nextStep) continue;
+      this.#nextStep = line.step + 1;
       this.#write({ type: "step", ...line });
     }
   }

@@ -1,7 +1,7 @@
 /** When training gave way to evaluation, from the lines of events.ndjson; null where it never did. In milliseconds. */
 export function evaluationStart(events: readonly Record<string, unknown>[]): number | null {
-  const event = events.findLast((line) => line["type"] === "phase" && line["phase"] === "evaluating");
-  const at = Date.parse(String(event?.["time"]));
+  const event = events.findLast((line) => line.type === "phase" && line.phase === "evaluating");
+  const at = Date.parse(String(event?.time));
   return Number.isNaN(at) ? null : at;
 }
 
