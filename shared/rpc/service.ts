@@ -2,15 +2,31 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import { LockstepError } from "../errors.ts";
 
 /** The services of proto/lockstep.proto, loaded once, and the channel settings that all of Lockstep uses. */
-const places = ["../../proto/lockstep.proto", "../../../proto/lockstep.proto"];
-const protoFile = places.map((place) => fileURLToPath(new URL(place, import.meta.url))).find((path) => existsSync(path));
+const places = ["../../proto/lockstep.proto", "../../../proto/lockstep.proto"].map((place) =>
+  fileURLToPath(new URL(place, import.meta.url)),
+);
+
+function protoFile(): string {
+  const found = places.find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  throw new LockstepError("LS_PROTO_MISSING", `${places[0]} is missing.`, {
+    hint: "The folder proto/ belongs beside the built code; take the whole checkout.",
+    exitCode: 3,
+  });
+}
 
 const loaded = grpc.loadPackageDefinition(
-  loadSync(protoFile ?? "lockstep.proto", { longs: Number, defaults: true, arrays: true, objects: true, oneofs: true }),
+  loadSync(protoFile(), { longs: Number, defaults: true, arrays: true, objects: true, oneofs: true }),
 ) as unknown as {
-  readonly lockstep: { readonly v1: { readonly Coordinator: grpc.ServiceClientConstructor; readonly Member: grpc.ServiceClientConstructor } };
+  readonly lockstep: {
+    readonly v1: {
+      readonly Coordinator: grpc.ServiceClientConstructor;
+      readonly Member: grpc.ServiceClientConstructor;
+    };
+  };
 };
 const { Coordinator, Member } = loaded.lockstep.v1;
 

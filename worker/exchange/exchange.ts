@@ -1,53 +1,64 @@
-import type { Layout } from "../../shared/model/layout.ts";
-import { BLOCK } from "../../shared/model/layout.ts";
-import type { LedgerEntry, Trailer } from "../../shared/protocol/trailer.ts";
-import type { Incarnation, View, ViewId } from "../../shared/protocol/view.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import type { Bucket, Layout } from "../../shared/model/layout.ts";
+import type { Trailer } from "../../shared/protocol/trailer.ts";
+import { type Incarnation, type View, type ViewId, viewName } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
-import { type Chunk, parseChunk, textChunk } from "./chunk.ts";
-import { Inbound, viewKey } from "./inbound.ts";
-import { Outbox, type Sink } from "./outbox.ts";
+import { type Chunk, parseChunk, textChunk, type WireFormat } from "./chunk.ts";
+import { HeldCalls } from "./held-calls.ts";
+import { Inbound } from "./inbound.ts";
+import { type Item, Outbox, type Sink } from "./outbox.ts";
 import { ReceiveSpace } from "./receive-space.ts";
-import { trailerSchema } from "./trailer-schema.ts";
-import { ViewReduction } from "./view-reduction.ts";
+import { StepGate } from "./step-gate.ts";
+import { parseTrailer } from "./trailer-schema.ts";
+import { type Outcome, SCRATCH_BYTES, ViewReduction } from "./view-reduction.ts";
 
 export interface ExchangeOptions {
   readonly run: string;
   readonly self: Incarnation;
   readonly layout: Layout;
+  /** V. */
   readonly shards: number;
-  readonly wire: "float32" | "bf16";
+  /** Format of trainable buckets on the wire. */
+  readonly wire: WireFormat;
   readonly memory: WebAssembly.Memory;
-  readonly plan: MemoryPlan;
+  /** Reduced vectors are written here, and the receive region behind everything else. */
+  readonly plan: Pick<MemoryPlan, "reduced" | "receive">;
   readonly arithmetic: Arithmetic;
+  /** First and longest pause between redials, in milliseconds. */
   readonly redialFirst: number;
   readonly redialMax: number;
+  /** How long a peer's early call is held for a view that is not known yet, in milliseconds. */
+  readonly holdMillis?: number;
 }
 
 export type ExchangeEvent =
   | { readonly kind: "trailer"; readonly trailer: Trailer }
+  /** A peer has begun this step of the view: joiners of a planned view learn from it that the view took effect. */
   | { readonly kind: "active"; readonly view: ViewId; readonly step: number }
+  /** The whole reduced vector of the step is in. */
   | { readonly kind: "reduced"; readonly view: ViewId; readonly step: number }
+  /** Floats of `from` (or our own nodes) do not have the hashes that were taken when they were made. */
   | { readonly kind: "corrupt"; readonly view: ViewId; readonly step: number; readonly from: Incarnation }
   | { readonly kind: "lost"; readonly view: ViewId; readonly peer: Incarnation; readonly refused: boolean };
 
+export type Acceptance = "accepted" | "notAMember" | "noRoom";
+
 interface OpenView {
+  readonly key: string;
   readonly view: View;
   readonly reduction: ViewReduction;
   readonly outboxes: Map<Incarnation, Outbox>;
-  readonly inbounds: Inbound[];
-  readonly completed: Set<number>;
+  readonly inbounds: Map<Incarnation, Inbound>;
+  /** Steps whose reduced vector was announced; the two that can be under way. */
+  readonly announced: Set<number>;
 }
 
-/** A peer's call for a view that we do not know yet, and until when we hold it. */
-interface Held {
-  readonly key: string;
-  readonly from: Incarnation;
-  readonly sink: Sink;
-}
-
+/** The view that is left, the one under way and its planned successor; and one while they change hands. */
+const MOST_VIEWS = 4;
 const MOST_HELD = 256;
+const HOLD_MILLIS = 10_000;
 
 /**
  * Reduce-scatter and all-gather among the members of a view, over the streams that each receiver opened: partials of a
@@ -55,203 +66,269 @@ const MOST_HELD = 256;
  */
 export class Exchange {
   private readonly options: ExchangeOptions;
-  private readonly space: ReceiveSpace;
-  private readonly views = new Map<string, OpenView>();
-  private held: Held[] = [];
   private readonly onEvent: (event: ExchangeEvent) => void;
+  private readonly space: ReceiveSpace;
+  private readonly scratch: number;
+  private readonly views = new Map<string, OpenView>();
+  private readonly held: HeldCalls;
+  private readonly gate = new StepGate((view, step) => this.withdrawReduced(view, step));
+  private sentInClosedViews = 0;
   bytesReceived = 0;
+  /** Chunks that no sound member would send: malformed, of another view, size, sender or step. */
   chunksRefused = 0;
 
   constructor(options: ExchangeOptions, onEvent: (event: ExchangeEvent) => void) {
     this.options = options;
     this.onEvent = onEvent;
     this.space = new ReceiveSpace(options.memory, options.plan.receive.address);
+    this.scratch = this.space.take(SCRATCH_BYTES);
+    this.held = new HeldCalls(MOST_HELD, options.holdMillis ?? HOLD_MILLIS);
   }
 
+  /** Opens streams to all peers of a view and serves theirs. @throws LockstepError LS_TOO_MANY_VIEWS, LS_MEMORY_REFUSED */
   openView(view: View): void {
-    const key = viewKey(view.id);
+    const key = viewName(view.id);
     if (this.views.has(key)) return;
-    const { self, layout, shards, arithmetic, plan, wire, memory, run, redialFirst, redialMax } = this.options;
-    const reduction = new ViewReduction({ view, self, layout, shards, arithmetic, reduced: plan.reduced, wire, space: this.space });
+    if (this.views.size >= MOST_VIEWS)
+      throw new LockstepError("LS_TOO_MANY_VIEWS", `${MOST_VIEWS} views are open already.`);
+    const { self, layout, shards, arithmetic, plan, wire } = this.options;
+    const { space, scratch } = this;
+    const parts = { view, self, layout, shards, arithmetic, reduced: plan.reduced, wire, space, scratch };
     const peers = view.members.filter((member) => member.incarnation !== self);
+    const outboxes = peers.map((peer) => new Outbox(peer.incarnation, view.id, arithmetic, scratch));
     const open: OpenView = {
+      key,
       view,
-      reduction,
-      outboxes: new Map(peers.map((peer) => [peer.incarnation, new Outbox(peer.incarnation, view.id, memory)])),
-      inbounds: [],
-      completed: new Set(),
+      reduction: new ViewReduction(parts),
+      outboxes: new Map(outboxes.map((outbox) => [outbox.peer, outbox])),
+      inbounds: new Map(),
+      announced: new Set(),
     };
     this.views.set(key, open);
-    for (const peer of peers) {
-      const inbound = new Inbound({
-        run,
-        view,
-        self,
-        peer,
-        redialFirst,
-        redialMax,
-        onChunk: (buffer) => this.onChunk(open, peer.incarnation, buffer, inbound),
-        onLost: (refused) => this.onEvent({ kind: "lost", view: view.id, peer: peer.incarnation, refused }),
-      });
-      open.inbounds.push(inbound);
-    }
-    const waiting = this.held.filter((held) => held.key === key);
-    this.held = this.held.filter((held) => held.key !== key);
-    for (const { from, sink } of waiting) open.outboxes.get(from)?.connect(sink);
-  }
-
-  closeView(id: ViewId): void {
-    const open = this.views.get(viewKey(id));
-    if (open === undefined) return;
-    this.views.delete(viewKey(id));
-    for (const inbound of open.inbounds) inbound.close();
-    open.reduction.release();
-  }
-
-  close(): void {
-    for (const { view } of [...this.views.values()]) this.closeView(view.id);
-  }
-
-  /** A peer opened its stream to us. Returns false where there is no room to hold it. */
-  accept(id: ViewId, from: Incarnation, sink: Sink): boolean {
-    const open = this.views.get(viewKey(id));
-    if (open !== undefined) {
+    for (const peer of peers) open.inbounds.set(peer.incarnation, this.dial(open, peer));
+    for (const { from, sink } of this.held.take(key)) {
       const outbox = open.outboxes.get(from);
-      outbox?.connect(sink);
-      return outbox !== undefined;
+      if (outbox === undefined) sink.end();
+      else outbox.connect(sink);
     }
-    if (this.held.length >= MOST_HELD) return false;
-    this.held.push({ key: viewKey(id), from, sink });
-    return true;
+  }
+
+  /** Leaves a view: peers see our streams end. */
+  closeView(id: ViewId): void {
+    const open = this.views.get(viewName(id));
+    if (open === undefined) return;
+    this.views.delete(open.key);
+    this.sentInClosedViews += sentOf(open);
+    for (const inbound of open.inbounds.values()) inbound.close();
+    for (const outbox of open.outboxes.values()) outbox.close();
+    open.reduction.release();
+    this.gate.close(open.key);
+    this.resumeAll();
+  }
+
+  /** The worker ends. Peers' streams break when its server does: an end without a word is what they must see. */
+  close(): void {
+    this.held.close();
+    for (const open of this.views.values()) for (const inbound of open.inbounds.values()) inbound.close();
+    this.views.clear();
+  }
+
+  /** A peer opened its stream to us. `expired` is called where the view does not become known in time. */
+  accept(id: ViewId, from: Incarnation, sink: Sink, expired: () => void): Acceptance {
+    const open = this.views.get(viewName(id));
+    if (open === undefined) return this.held.hold(viewName(id), from, sink, expired) ? "accepted" : "noRoom";
+    const outbox = open.outboxes.get(from);
+    outbox?.connect(sink);
+    return outbox === undefined ? "notAMember" : "accepted";
   }
 
   /** The peer's stream ended. */
   dropped(id: ViewId, from: Incarnation, sink: Sink): void {
-    this.views.get(viewKey(id))?.outboxes.get(from)?.disconnect(sink);
-    this.held = this.held.filter((held) => held.sink !== sink);
+    this.views.get(viewName(id))?.outboxes.get(from)?.disconnect(sink);
+    this.held.drop(sink);
   }
 
-  /** A step begins: tells the peers, so that joiners of a planned view know. */
+  /**
+   * A step begins here. From now on nothing of other views or older steps reaches its vector, and own nodes may be
+   * overwritten. Tells the peers, so that joiners of a planned view know.
+   */
   begin(id: ViewId, step: number): void {
-    const open = this.views.get(viewKey(id));
+    const open = this.views.get(viewName(id));
     if (open === undefined) return;
-    open.completed.delete(step - 2);
-    for (const outbox of open.outboxes.values()) {
-      outbox.begin(step);
-      outbox.sendText(step, textChunk("active", id, step, {}));
+    const voided = this.gate.begin(open.key, step);
+    for (const other of this.views.values()) {
+      if (other !== open) other.reduction.forgetOwn();
+      // A partial of an older step has arrived, or that step could not have ended; in a view that was left, nobody waits for it.
+      const keep = (item: Item) => (other === open ? isNeeded(item, step) : item.kind !== "partial");
+      for (const outbox of other.outboxes.values()) outbox.retain(keep);
     }
-    this.checkComplete(open, step);
+    for (const key of voided) this.startOver(key);
+    open.announced.delete(step - 2);
+    for (const outbox of open.outboxes.values()) outbox.sendText(step, textChunk("active", id, step, {}));
+    this.resumeAll();
+    open.announced.delete(step);
+    this.announceIfComplete(open, step);
   }
 
-  /** This member's maximal nodes are computed: every owner gets its segments, in the order of the buckets. */
-  publishNodes(id: ViewId, step: number, nodes: readonly NodeBuffer[]): void {
-    const open = this.views.get(viewKey(id));
-    if (open === undefined) return;
-    const { reduction } = open;
-    for (const bucket of this.options.layout.buckets) {
-      reduction.owners.forEach((owner, index) => {
-        const { from, to } = reduction.segment(bucket, index);
-        if (owner === this.options.self || from === to) return;
-        for (const node of nodes) {
-          open.outboxes.get(owner)!.send({
-            kind: "partial",
-            wire: this.wireOf(bucket.compressible),
-            step,
-            nodeFrom: node.range.from,
-            nodeTo: node.range.to,
-            address: node.address,
-            table: node.table,
-            firstBlock: from / BLOCK,
-            blocks: (to - from) / BLOCK,
-          });
-        }
-      });
-    }
-    for (const bucket of reduction.setOwn(step, nodes)) this.publishSegment(open, step, bucket.index);
-    this.checkComplete(open, step);
+  /**
+   * This member's maximal nodes are computed, with their hashes, in these buckets (default: in all): every owner gets
+   * its segments. Ignored for a step that is not under way.
+   */
+  publishNodes(id: ViewId, step: number, nodes: readonly NodeBuffer[], indices?: readonly number[]): void {
+    const open = this.views.get(viewName(id));
+    if (open === undefined || !this.gate.isCurrent(open.key, step)) return;
+    const { buckets } = this.options.layout;
+    const ready = indices === undefined ? buckets : indices.map((index) => buckets[index]!);
+    for (const bucket of ready) this.sendNodes(open, step, nodes, bucket);
+    this.conclude(open, step, open.reduction.setOwn(step, nodes, ready));
   }
 
   publishTrailer(trailer: Trailer): void {
-    const open = this.views.get(viewKey(trailer.view));
+    const open = this.views.get(viewName(trailer.view));
     if (open === undefined) return;
     const buffer = textChunk("trailer", trailer.view, trailer.step, trailer);
     for (const outbox of open.outboxes.values()) outbox.sendText(trailer.step, buffer);
   }
 
-  /** By peer: bytes that it owes us in this step (its own first, those that depend on others only when alone), and sent. */
-  owed(id: ViewId, step: number): { readonly incarnation: Incarnation; readonly owed: number; readonly received: number }[] {
-    const open = this.views.get(viewKey(id));
-    if (open === undefined) return [];
-    const all = open.reduction.owed(step);
+  /**
+   * By peer: bytes that it owes us in this step, and received. Partials depend on that peer alone; its reduced segments
+   * also on everybody's partials, so they count as owed only when no partial is missing any more.
+   */
+  owed(
+    id: ViewId,
+    step: number,
+  ): { readonly incarnation: Incarnation; readonly owed: number; readonly received: number }[] {
+    const all = this.views.get(viewName(id))?.reduction.owed(step) ?? [];
     const partials = all.some((peer) => peer.partials > 0);
-    return all.map(({ incarnation, partials: own, reduced, received }) => ({ incarnation, owed: partials ? own : reduced, received }));
+    return all.map(({ incarnation, partials: own, reduced, received }) => ({
+      incarnation,
+      owed: partials ? own : reduced,
+      received,
+    }));
+  }
+
+  get self(): Incarnation {
+    return this.options.self;
   }
 
   get bytesSent(): number {
-    let sum = 0;
-    for (const { outboxes } of this.views.values()) for (const outbox of outboxes.values()) sum += outbox.bytesSent;
-    return sum;
+    return [...this.views.values()].reduce((sum, open) => sum + sentOf(open), this.sentInClosedViews);
   }
 
-  private onChunk(open: OpenView, from: Incarnation, buffer: Buffer, inbound: Inbound): void {
-    this.bytesReceived += buffer.length;
-    let chunk: Chunk;
-    try {
-      chunk = parseChunk(buffer);
-      if (viewKey(chunk.view) !== viewKey(open.view.id)) throw new RangeError("another view");
-      if (chunk.kind === "trailer") return this.onTrailer(open, from, chunk);
-    } catch {
-      this.chunksRefused += 1;
-      return inbound.restart();
-    }
+  private dial(open: OpenView, peer: View["members"][number]): Inbound {
+    const { run, self, redialFirst, redialMax } = this.options;
     const { view } = open;
-    if (chunk.kind === "active") return this.onEvent({ kind: "active", view: view.id, step: chunk.step });
-    const { reduction } = open;
-    if (chunk.kind === "partial") {
-      const { received, summed } = reduction.partial(chunk);
-      if (received.kind === "corrupt") return this.onEvent({ kind: "corrupt", view: view.id, step: chunk.step, from });
-      if (summed !== null) this.publishSegment(open, chunk.step, summed.index);
-    } else if (reduction.reducedPiece(chunk, from).kind === "corrupt") {
-      return this.onEvent({ kind: "corrupt", view: view.id, step: chunk.step, from });
+    return new Inbound({
+      run,
+      view,
+      self,
+      peer,
+      redialFirst,
+      redialMax,
+      onChunk: (buffer) => this.onChunk(open, peer.incarnation, buffer),
+      onLost: (refused) => this.onEvent({ kind: "lost", view: view.id, peer: peer.incarnation, refused }),
+    });
+  }
+
+  private onChunk(open: OpenView, from: Incarnation, buffer: Buffer): "done" | "wait" {
+    const read = this.read(open, from, buffer);
+    const verdict = read.kind === "data" ? this.gate.verdict(open.key, read.chunk.step) : "take";
+    if (verdict === "wait") return "wait";
+    this.bytesReceived += buffer.length;
+    if (read.kind === "event") this.onEvent(read.event);
+    else if (read.kind === "malformed") {
+      this.chunksRefused += 1;
+      open.inbounds.get(from)?.restart();
+    } else if (verdict === "refuse") this.chunksRefused += 1;
+    else if (verdict === "take") {
+      const { chunk } = read;
+      const { reduction } = open;
+      const outcome = chunk.kind === "partial" ? reduction.partial(chunk, from) : reduction.reducedPiece(chunk, from);
+      this.conclude(open, chunk.step, outcome);
     }
-    this.checkComplete(open, chunk.step);
+    return "done";
   }
 
-  private onTrailer(open: OpenView, from: Incarnation, chunk: Chunk): void {
-    const trailer = trailerSchema.parse(JSON.parse(chunk.payload.toString())) as unknown as Trailer;
-    if (trailer.from !== from || viewKey(trailer.view) !== viewKey(open.view.id)) throw new RangeError("another sender's trailer");
-    this.onEvent({ kind: "trailer", trailer });
-  }
-
-  private publishSegment(open: OpenView, step: number, bucketIndex: number): void {
-    const { reduction } = open;
-    const bucket = this.options.layout.buckets[bucketIndex]!;
-    const { from, to } = reduction.segment(bucket);
-    const vector = reduction.vectorOf(step);
-    for (const outbox of open.outboxes.values()) {
-      outbox.send({
-        kind: "reduced",
-        wire: this.wireOf(bucket.compressible),
-        step,
-        nodeFrom: 0,
-        nodeTo: 0,
-        address: vector.address,
-        table: vector.table,
-        firstBlock: from / BLOCK,
-        blocks: (to - from) / BLOCK,
-      });
+  private read(
+    open: OpenView,
+    from: Incarnation,
+    buffer: Buffer,
+  ): { kind: "malformed" } | { kind: "event"; event: ExchangeEvent } | { kind: "data"; chunk: Chunk } {
+    try {
+      const chunk = parseChunk(buffer);
+      if (viewName(chunk.view) !== open.key) return { kind: "malformed" };
+      if (chunk.kind === "active")
+        return { kind: "event", event: { kind: "active", view: open.view.id, step: chunk.step } };
+      if (chunk.kind !== "trailer") return { kind: "data", chunk };
+      return { kind: "event", event: { kind: "trailer", trailer: parseTrailer(chunk, from) } };
+    } catch (error) {
+      if (error instanceof LockstepError) return { kind: "malformed" };
+      throw error;
     }
   }
 
-  private checkComplete(open: OpenView, step: number): void {
-    if (open.completed.has(step) || !open.reduction.isComplete(step)) return;
-    open.completed.add(step);
+  /** What follows from a piece, or from own nodes. */
+  private conclude(open: OpenView, step: number, outcome: Outcome): void {
+    if (outcome.kind === "refused") this.chunksRefused += 1;
+    if (outcome.kind === "corrupt") this.onEvent({ kind: "corrupt", view: open.view.id, step, from: outcome.from });
+    if (outcome.kind !== "taken") return;
+    for (const bucket of outcome.summed) this.sendSegment(open, step, bucket);
+    this.announceIfComplete(open, step);
+  }
+
+  private sendNodes(open: OpenView, step: number, nodes: readonly NodeBuffer[], bucket: Bucket): void {
+    const { segments } = open.reduction;
+    const wire = open.reduction.wireOf(bucket);
+    segments.owners.forEach((owner, index) => {
+      const { from, to } = segments.of(bucket.index, index);
+      const outbox = open.outboxes.get(owner);
+      if (outbox === undefined || from === to) return;
+      for (const { range, address, table } of nodes) {
+        const node = { nodeFrom: range.from, nodeTo: range.to, address, table };
+        outbox.send({ kind: "partial", wire, step, ...node, firstBlock: from, blocks: to - from });
+      }
+    });
+  }
+
+  private sendSegment(open: OpenView, step: number, bucket: Bucket): void {
+    const { from, to } = open.reduction.segments.own(bucket.index);
+    const { address, table } = open.reduction.vectorOf(step);
+    const where = { nodeFrom: 0, nodeTo: 0, address, table, firstBlock: from, blocks: to - from };
+    const wire = open.reduction.wireOf(bucket);
+    for (const outbox of open.outboxes.values()) outbox.send({ kind: "reduced", wire, step, ...where });
+  }
+
+  private announceIfComplete(open: OpenView, step: number): void {
+    if (this.views.get(open.key) !== open || open.announced.has(step) || !open.reduction.isComplete(step)) return;
+    open.announced.add(step);
     this.onEvent({ kind: "reduced", view: open.view.id, step });
   }
 
-  private wireOf(compressible: boolean): "float32" | "bf16" {
-    return compressible ? this.options.wire : "float32";
+  /** A reduced vector passes to this step of this view: what it held before must not be read any more. */
+  private withdrawReduced(key: string, step: number): void {
+    for (const open of this.views.values()) {
+      const keep = (item: Item) =>
+        item.kind !== "reduced" || item.step % 2 !== step % 2 || (open.key === key && item.step === step);
+      for (const outbox of open.outboxes.values()) outbox.retain(keep);
+    }
+  }
+
+  private startOver(key: string): void {
+    const open = this.views.get(key);
+    if (open === undefined) return;
+    open.reduction.forget();
+    open.announced.clear();
+    for (const inbound of open.inbounds.values()) inbound.restart();
+  }
+
+  private resumeAll(): void {
+    for (const open of [...this.views.values()]) for (const inbound of open.inbounds.values()) inbound.resume();
   }
 }
 
-export type { LedgerEntry };
+/** What peers may still need once `step` has begun: its own pieces, and sums and trailers of the step before. */
+const isNeeded = (item: Item, step: number): boolean =>
+  item.step >= step || (item.step === step - 1 && item.kind !== "partial");
+
+const sentOf = (open: OpenView): number =>
+  [...open.outboxes.values()].reduce((sum, { bytesSent }) => sum + bytesSent, 0);

@@ -1,43 +1,59 @@
 import { LockstepError } from "../../shared/errors.ts";
-import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
+import type { Entries, ExchangeRequest, PullStateRequest } from "../../shared/rpc/clients.ts";
 import { channelOptions, grpc, listen, memberService } from "../../shared/rpc/service.ts";
 import type { Exchange } from "./exchange.ts";
-import { serveState, type StateSource } from "./pull-state.ts";
+import { WRONG_INCARNATION } from "./inbound.ts";
+import { type StateSource, serveState } from "./serve-state.ts";
 
 export interface MemberHandlers {
   readonly run: string;
   readonly exchange: Exchange;
   readonly state: StateSource;
   /** Lineage and kept entries while the state is at `step`; null where it is not. */
-  entriesAt(step: number): { readonly lineage: string; readonly entries: readonly LedgerEntry[] } | null;
+  entriesAt(step: number): Entries | null;
 }
 
-type ExchangeCall = grpc.ServerWritableStream<{ run: string; view: ViewId | null; from: string }, Buffer>;
-type PullCall = grpc.ServerWritableStream<{ run: string; step: number; from: number; to: number; snapshot: boolean }, Buffer>;
+type ExchangeCall = grpc.ServerWritableStream<Omit<ExchangeRequest, "view"> & { readonly view: ViewId | null }, Buffer>;
+type PullCall = grpc.ServerWritableStream<PullStateRequest, Buffer>;
+type EntriesCall = grpc.ServerUnaryCall<{ readonly run: string; readonly step: number }, Entries>;
 
-const refuse = (code: grpc.status, details: string) => Object.assign(new Error(details), { code, details });
+/** Pulls that are served at a time; each reads state beside the training that goes on. */
+const MOST_PULLS = 16;
+
+const refusal = (code: grpc.status, details: string) => Object.assign(new Error(details), { code, details });
+const NOT_READY = refusal(grpc.status.UNAVAILABLE, "LS_NOT_READY: this worker is still loading");
+const WRONG_RUN = refusal(WRONG_INCARNATION, "LS_WRONG_RUN: this worker is not in that run");
 
 /** The Member service of a worker: its exchange streams, its state, its unrecorded entries. */
 export class MemberServer {
   private readonly server = new grpc.Server(channelOptions());
   private handlers: MemberHandlers | null = null;
+  private pulls = 0;
   address = "";
 
-  /** Listens at once, since the address is part of hello; calls are refused until `serve`. */
+  /**
+   * Listens at once, since the address is part of hello; calls are refused until `serve`.
+   * @throws LockstepError LS_LISTEN
+   */
   async start(host: string, port: number): Promise<string> {
     this.server.addService(memberService, {
       exchange: (call: ExchangeCall) => this.onExchange(call),
       pullState: (call: PullCall) => void this.onPullState(call),
-      pullEntries: (
-        call: grpc.ServerUnaryCall<{ run: string; step: number }, object>,
-        callback: grpc.sendUnaryData<object>,
-      ) => this.onPullEntries(call, callback),
+      pullEntries: (call: EntriesCall, callback: grpc.sendUnaryData<Entries>) => this.onPullEntries(call, callback),
     });
     try {
       this.address = await listen(this.server, host, port);
     } catch (cause) {
-      throw new LockstepError("LS_LISTEN", `The worker cannot listen on ${host}:${port}: ${(cause as Error).message}.`, { exitCode: 3, cause });
+      throw new LockstepError(
+        "LS_LISTEN",
+        `The worker cannot listen on ${host}:${port}: ${(cause as Error).message}.`,
+        {
+          hint: "Choose another address or port (--listen, --ports).",
+          exitCode: 3,
+          cause,
+        },
+      );
     }
     return this.address;
   }
@@ -46,37 +62,54 @@ export class MemberServer {
     this.handlers = handlers;
   }
 
+  /** Breaks all streams at once. */
   close(): void {
     this.server.forceShutdown();
   }
 
   private onExchange(call: ExchangeCall): void {
     const { handlers } = this;
-    const { run, view, from } = call.request;
-    if (handlers === null || run !== handlers.run || view === null) {
-      return void call.destroy(refuse(grpc.status.FAILED_PRECONDITION, "LS_WRONG_RUN: this worker is not in that run"));
+    const { run, view, from, to } = call.request;
+    if (handlers === null) return void call.destroy(NOT_READY);
+    if (run !== handlers.run) return void call.destroy(WRONG_RUN);
+    if (to !== handlers.exchange.self) {
+      return void call.destroy(refusal(WRONG_INCARNATION, `LS_WRONG_INCARNATION: ${to} does not listen here any more`));
     }
-    const incarnation = from as Incarnation;
-    if (!handlers.exchange.accept(view, incarnation, call)) {
-      return void call.destroy(refuse(grpc.status.PERMISSION_DENIED, "LS_NOT_A_MEMBER: not a member of that view"));
-    }
-    call.on("cancelled", () => handlers.exchange.dropped(view, incarnation, call));
+    if (view === null)
+      return void call.destroy(refusal(grpc.status.INVALID_ARGUMENT, "LS_MALFORMED: no view is named"));
+    const peer = from as Incarnation;
+    const { exchange } = handlers;
+    call.on("cancelled", () => exchange.dropped(view, peer, call));
+    const unknown = refusal(grpc.status.NOT_FOUND, "LS_UNKNOWN_VIEW: this worker has not heard of that view yet");
+    const acceptance = exchange.accept(view, peer, call, () => call.destroy(unknown));
+    if (acceptance === "accepted") return;
+    const notAMember = refusal(grpc.status.FAILED_PRECONDITION, "LS_NOT_A_MEMBER: the caller is not in that view");
+    const noRoom = refusal(grpc.status.RESOURCE_EXHAUSTED, "LS_TOO_MANY_CALLS: too many calls wait for unknown views");
+    call.destroy(acceptance === "noRoom" ? noRoom : notAMember);
   }
 
   private async onPullState(call: PullCall): Promise<void> {
     const { handlers } = this;
-    if (handlers === null || call.request.run !== handlers.run) {
-      return void call.destroy(refuse(grpc.status.FAILED_PRECONDITION, "LS_WRONG_RUN: this worker is not in that run"));
+    if (handlers === null) return void call.destroy(NOT_READY);
+    if (call.request.run !== handlers.run) return void call.destroy(WRONG_RUN);
+    if (this.pulls >= MOST_PULLS) {
+      return void call.destroy(refusal(grpc.status.RESOURCE_EXHAUSTED, "LS_TOO_MANY_CALLS: too many pull this state"));
     }
-    const { step, from, to, snapshot } = call.request;
-    const served = await serveState(call, handlers.state, { step, from, to, snapshot });
-    if (served) call.end();
-    else call.destroy(refuse(grpc.status.ABORTED, `LS_STATE_MOVED: the state is not at step ${step} any more`));
+    this.pulls += 1;
+    const served = await serveState(call, handlers.state, call.request);
+    this.pulls -= 1;
+    if (served === "served") call.end();
+    else if (served === "moved") {
+      call.destroy(refusal(grpc.status.ABORTED, `LS_STATE_MOVED: the state is not at step ${call.request.step}`));
+    } else if (served === "noRange") {
+      call.destroy(refusal(grpc.status.OUT_OF_RANGE, "LS_MALFORMED: the state has no such bytes"));
+    }
   }
 
-  private onPullEntries(call: grpc.ServerUnaryCall<{ run: string; step: number }, object>, callback: grpc.sendUnaryData<object>): void {
-    const found = call.request.run === this.handlers?.run ? this.handlers.entriesAt(call.request.step) : null;
-    if (found === null) callback(refuse(grpc.status.ABORTED, "LS_STATE_MOVED: the state is not at that step"));
-    else callback(null, found);
+  private onPullEntries(call: EntriesCall, callback: grpc.sendUnaryData<Entries>): void {
+    const { handlers } = this;
+    const found = call.request.run === handlers?.run ? handlers.entriesAt(call.request.step) : null;
+    if (found !== null) callback(null, found);
+    else callback(refusal(grpc.status.ABORTED, "LS_STATE_MOVED: the state is not at that step"));
   }
 }

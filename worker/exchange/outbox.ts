@@ -1,8 +1,9 @@
-import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import { BLOCK } from "../../shared/model/layout.ts";
-import { allocateChunk, type ChunkKind, MAX_BLOCKS, type WireFormat } from "./chunk.ts";
+import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
+import type { Arithmetic } from "../arithmetic/arithmetic.ts";
+import { type ChunkKind, layOutChunk, MAX_BLOCKS, MAX_CHUNK_BYTES, type WireFormat } from "./chunk.ts";
 
-/** A stretch of a vector in shared memory that goes to one peer, cut into chunks when it is sent. */
+/** A stretch of a vector in shared memory that goes to one peer, in pieces of at most MAX_BLOCKS. */
 export interface Stretch {
   readonly kind: Extract<ChunkKind, "partial" | "reduced">;
   readonly wire: WireFormat;
@@ -16,43 +17,63 @@ export interface Stretch {
   readonly blocks: number;
 }
 
-type Item = Stretch | { readonly kind: "text"; readonly step: number; readonly buffer: Buffer };
+interface Text {
+  readonly kind: "text";
+  readonly step: number;
+  readonly buffer: Buffer;
+}
+
+export type Item = Stretch | Text;
 
 /** The writable end of the call that a peer keeps open to us. */
 export interface Sink {
-  write(buffer: Buffer): boolean;
-  once(event: "drain", listener: () => void): unknown;
+  /** Takes a message; `taken` is called once the bytes are no longer needed, or never where the call is over. */
+  write(buffer: Buffer, taken: () => void): unknown;
+  /** The view is left: nothing more will come. */
+  end(): unknown;
 }
 
+/** Messages that a stream may hold at a time: one on its way, one ready behind it. */
+const IN_FLIGHT = 2;
+
 /**
- * What one peer gets in one view, in order. Nothing is copied out of shared memory before the stream takes it, so that a
- * slow peer costs no memory; what a peer may lack after a redial is sent again.
+ * What one peer gets in one view, in order. A stretch is read from shared memory when the stream takes it, so that a slow
+ * peer costs no memory; whatever is about to be overwritten is withdrawn first. After a redial all of it is sent again.
  */
 export class Outbox {
   readonly peer: Incarnation;
-  private readonly memory: WebAssembly.Memory;
+  private readonly arithmetic: Arithmetic;
   private readonly view: ViewId;
+  /** Bytes of scratch in shared memory for a bfloat16 payload. */
+  private readonly scratch: number;
   private sink: Sink | null = null;
-  private queue: Item[] = [];
-  /** Everything of the step under way, and what others may still need of the one before. */
-  private log: Item[] = [];
-  private draining = false;
+  /** What the peer may still need, and how much of it this stream has had. */
+  private items: Item[] = [];
+  private sent = 0;
+  private inFlight = 0;
+  private rooms: Buffer[] = [];
   bytesSent = 0;
 
-  constructor(peer: Incarnation, view: ViewId, memory: WebAssembly.Memory) {
+  constructor(peer: Incarnation, view: ViewId, arithmetic: Arithmetic, scratch: number) {
     this.peer = peer;
     this.view = view;
-    this.memory = memory;
+    this.arithmetic = arithmetic;
+    this.scratch = scratch;
   }
 
-  get connected(): boolean {
-    return this.sink !== null;
+  /** Items that wait for the peer's stream. */
+  get waiting(): number {
+    return this.items.length - this.sent;
   }
 
   connect(sink: Sink): void {
+    const before = this.sink;
     this.sink = sink;
-    this.queue = [...this.log];
-    this.draining = false;
+    this.sent = 0;
+    this.inFlight = 0;
+    // Rooms that the former stream still holds are its own now.
+    this.rooms = [];
+    before?.end();
     this.pump();
   }
 
@@ -60,60 +81,65 @@ export class Outbox {
     if (this.sink === sink) this.sink = null;
   }
 
-  /** A step begins: partials of older ones have arrived, or the step could not have ended. */
-  begin(step: number): void {
-    const needed = (item: Item) => item.step >= step || (item.step === step - 1 && item.kind !== "partial");
-    this.log = this.log.filter(needed);
-    this.queue = this.queue.filter(needed);
+  close(): void {
+    const { sink } = this;
+    this.sink = null;
+    this.items = [];
+    sink?.end();
+  }
+
+  /** Withdraws what does not satisfy `keep`. */
+  retain(keep: (item: Item) => boolean): void {
+    const sent = this.items.slice(0, this.sent).filter(keep);
+    this.items = [...sent, ...this.items.slice(this.sent).filter(keep)];
+    this.sent = sent.length;
   }
 
   send(item: Stretch): void {
     for (let done = 0; done < item.blocks; done += MAX_BLOCKS) {
-      this.push({ ...item, firstBlock: item.firstBlock + done, blocks: Math.min(MAX_BLOCKS, item.blocks - done) });
+      const blocks = Math.min(MAX_BLOCKS, item.blocks - done);
+      this.items.push({ ...item, firstBlock: item.firstBlock + done, blocks });
     }
     this.pump();
   }
 
   sendText(step: number, buffer: Buffer): void {
-    this.push({ kind: "text", step, buffer });
+    this.items.push({ kind: "text", step, buffer });
     this.pump();
-  }
-
-  private push(item: Item): void {
-    this.log.push(item);
-    if (this.sink !== null) this.queue.push(item);
   }
 
   private pump(): void {
     const { sink } = this;
-    if (sink === null || this.draining) return;
-    while (this.queue.length > 0) {
-      const buffer = this.bufferOf(this.queue.shift()!);
-      this.bytesSent += buffer.length;
-      if (sink.write(buffer)) continue;
-      this.draining = true;
-      sink.once("drain", () => {
+    if (sink === null) return;
+    while (this.inFlight < IN_FLIGHT && this.sent < this.items.length) {
+      const item = this.items[this.sent]!;
+      this.sent += 1;
+      this.inFlight += 1;
+      const room = item.kind === "text" ? null : (this.rooms.pop() ?? Buffer.allocUnsafeSlow(MAX_CHUNK_BYTES));
+      const message = item.kind === "text" ? item.buffer : this.fill(room!, item);
+      this.bytesSent += message.length;
+      sink.write(message, () => {
         if (this.sink !== sink) return;
-        this.draining = false;
+        if (room !== null) this.rooms.push(room);
+        this.inFlight -= 1;
         this.pump();
       });
-      return;
     }
   }
 
-  private bufferOf(item: Item): Buffer {
-    if (item.kind === "text") return item.buffer;
+  private fill(room: Buffer, item: Stretch): Buffer {
     const { kind, wire, step, nodeFrom, nodeTo, firstBlock, blocks } = item;
-    const { buffer, hashes, payload } = allocateChunk({ kind, wire, view: this.view, step, nodeFrom, nodeTo, firstBlock, blocks });
-    const memory = this.memory.buffer;
-    hashes.set(new Uint8Array(memory, item.table + firstBlock * 8, blocks * 8));
-    const from = item.address + firstBlock * BLOCK * 4;
-    if (wire === "float32") payload.set(new Uint8Array(memory, from, blocks * BLOCK * 4));
-    else {
-      // The values are bfloat16 already: their low halves are zero.
-      const words = new Uint32Array(memory, from, blocks * BLOCK);
-      for (let i = 0; i < words.length; i++) payload.writeUInt16LE(words[i]! >>> 16, i * 2);
+    const header = { kind, wire, view: this.view, step, nodeFrom, nodeTo, firstBlock, blocks };
+    const { buffer, hashes, payload } = layOutChunk(room, header);
+    const memory = this.arithmetic.memory.buffer;
+    hashes.set(new Uint8Array(memory, item.table + firstBlock * 8, hashes.length));
+    let from = item.address + firstBlock * BLOCK * 4;
+    if (wire === "bf16") {
+      // Exact: the values were rounded to bfloat16 when they were made.
+      this.arithmetic.packBf16(this.scratch, from, blocks * BLOCK);
+      from = this.scratch;
     }
+    payload.set(new Uint8Array(memory, from, payload.length));
     return buffer;
   }
 }

@@ -1,275 +1,252 @@
-import { BLOCK, type Bucket, type Layout, segmentOf } from "../../shared/model/layout.ts";
-import { finishingOrder, maximalNodes, type ShardRange, sizeOf, type TreeOperation } from "../../shared/plan/tree.ts";
-import { type Incarnation, ownersOf, type View } from "../../shared/protocol/view.ts";
+import { BLOCK, type Bucket, type Layout } from "../../shared/model/layout.ts";
+import type { ShardRange } from "../../shared/plan/tree.ts";
+import type { Incarnation, View } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
 import type { HashedVector } from "../memory/plan.ts";
-import type { Chunk } from "./chunk.ts";
+import { type Chunk, MAX_BLOCKS, type WireFormat } from "./chunk.ts";
 import type { ReceiveSpace } from "./receive-space.ts";
+import { type BlockRange, Segments } from "./segments.ts";
+import { StepBooks } from "./step-books.ts";
 
-interface ForeignNode {
-  readonly range: ShardRange;
-  readonly owner: Incarnation;
+/**
+ * What became of a piece. `repeated`: all of it was there already. `refused`: no piece of this view looks like that.
+ * `corrupt`: its floats do not have the hashes that came with them. `summed`: it was the last one for these buckets.
+ */
+export type Outcome =
+  | { readonly kind: "taken"; readonly summed: readonly Bucket[] }
+  | { readonly kind: "repeated" }
+  | { readonly kind: "refused" }
+  | { readonly kind: "corrupt"; readonly from: Incarnation };
+
+export interface ReductionParts {
+  readonly view: View;
+  readonly self: Incarnation;
+  readonly layout: Layout;
+  readonly shards: number;
+  readonly arithmetic: Arithmetic;
+  readonly reduced: readonly [HashedVector, HashedVector];
+  readonly wire: WireFormat;
+  readonly space: ReceiveSpace;
+  /** Bytes of scratch: SCRATCH_BYTES. */
+  readonly scratch: number;
 }
 
-/** What one step of a view has received, and what is finished. */
-interface StepBooks {
-  readonly step: number;
-  /** Own maximal nodes, once computed. */
-  own: readonly NodeBuffer[] | null;
-  /** Blocks of each foreign node, by node index, that lie in our segments. */
-  readonly partials: Uint8Array[];
-  /** Blocks of the reduced vector that are in. */
-  readonly reduced: Uint8Array;
-  reducedCount: number;
-  /** Buckets whose own segment is summed. */
-  readonly summed: boolean[];
-  /** Blocks still missing, by bucket, over all foreign nodes. */
-  readonly missing: number[];
-}
-
-export type Received = { readonly kind: "fine" } | { readonly kind: "ignored" } | { readonly kind: "corrupt" };
+const BYTES = BLOCK * 4;
+/** Blocks that are summed and hashed at a time, so that intermediate sums stay in the core's cache. */
+const TILE = 8;
+/** A bfloat16 payload, and a table of hashes behind it. */
+const TABLE_AT = MAX_BLOCKS * BLOCK * 2;
+export const SCRATCH_BYTES = TABLE_AT + MAX_BLOCKS * 8;
 
 /**
  * The reduction of one view at one member, without I/O: where arriving pieces go, what is missing, and the sums of the
- * member's own segments in tree order. Partials of two steps may be under way at once, since a peer can be one ahead.
+ * member's own segments in tree order. Two steps may be under way at once, since a peer can be one ahead; who may write
+ * into which reduced vector is the caller's to decide (StepGate).
  */
 export class ViewReduction {
   readonly view: View;
-  readonly self: Incarnation;
-  private readonly layout: Layout;
+  readonly segments: Segments;
   private readonly arithmetic: Arithmetic;
   private readonly vectors: readonly [HashedVector, HashedVector];
-  private readonly bf16: boolean;
-  private readonly foreign: readonly ForeignNode[];
-  private readonly program: readonly TreeOperation[];
-  private readonly segments: readonly { readonly from: number; readonly to: number; readonly offset: number }[];
-  private readonly segmentFloats: number;
+  private readonly wire: WireFormat;
   private readonly space: ReceiveSpace;
+  private readonly scratch: number;
+  /** Partials: of both parities, of each foreign node, this member's own segments. */
   private readonly address: number;
-  private readonly books: [StepBooks | null, StepBooks | null] = [null, null];
-  /** Index among the owners, or -1 for a member that owns nothing. */
-  readonly ownIndex: number;
-  readonly owners: readonly Incarnation[];
+  private readonly books: readonly [StepBooks, StepBooks];
+  private readonly self: Incarnation;
 
-  constructor(parts: {
-    view: View;
-    self: Incarnation;
-    layout: Layout;
-    shards: number;
-    arithmetic: Arithmetic;
-    reduced: readonly [HashedVector, HashedVector];
-    wire: "float32" | "bf16";
-    space: ReceiveSpace;
-  }) {
-    const { view, self, layout, shards } = parts;
-    this.view = view;
-    this.self = self;
-    this.layout = layout;
+  constructor(parts: ReductionParts) {
+    this.view = parts.view;
+    this.self = parts.self;
+    this.segments = new Segments(parts.view, parts.self, parts.layout, parts.shards);
     this.arithmetic = parts.arithmetic;
     this.vectors = parts.reduced;
-    this.bf16 = parts.wire === "bf16";
+    this.wire = parts.wire;
     this.space = parts.space;
-    const owners = ownersOf(view);
-    this.owners = owners.map((member) => member.incarnation);
-    this.ownIndex = this.owners.indexOf(self);
-    const nodes = owners.flatMap((m) => maximalNodes(shards, m.shards).map((range) => ({ range, owner: m.incarnation })));
-    this.foreign = nodes.filter((node) => node.owner !== self);
-    this.program = owners.length === 0 ? [] : finishingOrder(shards, nodes.map((node) => node.range));
-    let offset = 0;
-    this.segments = layout.buckets.map((bucket) => {
-      const segment = this.ownIndex < 0 ? { from: bucket.from, to: bucket.from } : segmentOf(bucket, this.ownIndex, owners.length);
-      const placed = { ...segment, offset };
-      offset += segment.to - segment.from;
-      return placed;
-    });
-    this.segmentFloats = offset;
-    this.address = parts.space.take(2 * this.foreign.length * offset * 4);
+    this.scratch = parts.scratch;
+    this.books = [new StepBooks(this.segments), new StepBooks(this.segments)];
+    this.address = parts.space.take(2 * this.segments.foreign.length * this.segments.ownBlocks * BYTES);
   }
 
   release(): void {
     this.space.give(this.address);
   }
 
-  get ownsSegments(): boolean {
-    return this.ownIndex >= 0;
-  }
-
-  /** Our segment of a bucket, or any owner's. */
-  segment(bucket: Bucket, owner = this.ownIndex): { readonly from: number; readonly to: number } {
-    return owner < 0 ? { from: bucket.from, to: bucket.from } : segmentOf(bucket, owner, this.owners.length);
-  }
-
   vectorOf(step: number): HashedVector {
     return this.vectors[step % 2 === 0 ? 0 : 1];
   }
 
-  ownNodes(step: number): readonly NodeBuffer[] {
-    return this.at(step).own ?? [];
+  wireOf(bucket: Bucket): WireFormat {
+    return bucket.compressible ? this.wire : "float32";
   }
 
-  /** Own nodes are computed; returns the buckets that can be summed now. */
-  setOwn(step: number, nodes: readonly NodeBuffer[]): Bucket[] {
-    this.at(step).own = nodes;
-    return this.layout.buckets.filter((bucket) => this.sumIfComplete(step, bucket));
+  /** Own nodes of these buckets are computed. */
+  setOwn(step: number, nodes: readonly NodeBuffer[], buckets: readonly Bucket[]): Outcome {
+    const books = this.at(step);
+    books.own = nodes;
+    for (const { index } of buckets) books.markReady(index);
+    return this.sum(books, buckets);
   }
 
-  /** Takes a peer's piece of a partial; `summed` is the bucket whose segment is finished by it. */
-  partial(chunk: Chunk): { readonly received: Received; readonly summed: Bucket | null } {
-    const ignored = { received: { kind: "ignored" }, summed: null } as const;
-    const node = this.foreign.findIndex((n) => n.range.from === chunk.nodeFrom && n.range.to === chunk.nodeTo);
-    const bucket = this.bucketOf(chunk);
-    if (node < 0 || bucket === null) return ignored;
-    const segment = this.segments[bucket.index]!;
-    const from = chunk.firstBlock * BLOCK;
-    if (from < segment.from || from + chunk.blocks * BLOCK > segment.to || !this.accepts(chunk, bucket)) return ignored;
+  /** Own nodes are about to be computed again, or for another view. */
+  forgetOwn(): void {
+    for (const books of this.books) books.own = null;
+  }
+
+  /** Everything that came is void. */
+  forget(): void {
+    for (const books of this.books) books.step = -1;
+  }
+
+  /** Takes a piece of a node of `from` that belongs to this member's segments. */
+  partial(chunk: Chunk, from: Incarnation): Outcome {
+    const { segments } = this;
+    const { nodeFrom, nodeTo, firstBlock, blocks } = chunk;
+    const node = segments.foreign.findIndex(
+      ({ range, owner }) => range.from === nodeFrom && range.to === nodeTo && segments.owners[owner] === from,
+    );
+    const bucket = segments.bucketHolding({ from: firstBlock, to: firstBlock + blocks }, segments.self);
+    if (node < 0 || bucket === null || chunk.wire !== this.wireOf(bucket)) return { kind: "refused" };
     const books = this.at(chunk.step);
-    const marks = books.partials[node]!;
-    const first = (segment.offset + from - segment.from) / BLOCK;
-    if (marks[first] === 1) return ignored;
-    const target = this.partialAddress(chunk.step, node) + first * BLOCK * 4;
-    if (!this.store(chunk, target)) return { received: { kind: "corrupt" }, summed: null };
-    marks.fill(1, first, first + chunk.blocks);
-    books.missing[bucket.index]! -= chunk.blocks;
-    return { received: { kind: "fine" }, summed: this.sumIfComplete(chunk.step, bucket) ? bucket : null };
+    const first = segments.ownOffset(bucket.index) + firstBlock - segments.own(bucket.index).from;
+    const fresh = books.newPartials(node, first, blocks);
+    if (fresh === 0) return { kind: "repeated" };
+    // A piece in parts old and new is not how members cut; a sum may already have been made in the old part's place.
+    if (fresh < blocks) return { kind: "refused" };
+    const target = this.partialAddress(chunk.step, node) + first * BYTES;
+    if (!this.store(chunk, target, this.scratch + TABLE_AT)) return { kind: "corrupt", from };
+    books.markPartial(node, bucket.index, first, blocks);
+    return this.sum(books, [bucket]);
   }
 
   /** Takes a piece of the reduced vector from the owner of that segment. */
-  reducedPiece(chunk: Chunk, from: Incarnation): Received {
-    const bucket = this.bucketOf(chunk);
-    const owner = this.owners.indexOf(from);
-    if (bucket === null || owner < 0 || !this.accepts(chunk, bucket)) return { kind: "ignored" };
-    const segment = this.segment(bucket, owner);
-    const at = chunk.firstBlock * BLOCK;
-    if (at < segment.from || at + chunk.blocks * BLOCK > segment.to) return { kind: "ignored" };
+  reducedPiece(chunk: Chunk, from: Incarnation): Outcome {
+    const { firstBlock, blocks } = chunk;
+    const owner = this.segments.owners.indexOf(from);
+    const bucket = this.segments.bucketHolding({ from: firstBlock, to: firstBlock + blocks }, owner);
+    if (bucket === null || chunk.wire !== this.wireOf(bucket)) return { kind: "refused" };
     const books = this.at(chunk.step);
-    if (books.reduced[chunk.firstBlock] === 1) return { kind: "ignored" };
-    if (!this.store(chunk, this.vectorOf(chunk.step).address + at * 4)) return { kind: "corrupt" };
-    this.markReduced(books, chunk.firstBlock, chunk.blocks);
-    return { kind: "fine" };
+    const fresh = books.newReduced(firstBlock, blocks);
+    if (fresh === 0) return { kind: "repeated" };
+    if (fresh < blocks) return { kind: "refused" };
+    const { address, table } = this.vectorOf(chunk.step);
+    if (!this.store(chunk, address + firstBlock * BYTES, table + firstBlock * 8)) return { kind: "corrupt", from };
+    books.markReduced(owner, firstBlock, blocks);
+    return { kind: "taken", summed: [] };
   }
 
   isComplete(step: number): boolean {
-    return this.at(step).reducedCount === this.layout.vectorFloats / BLOCK;
+    const books = this.booksOf(step);
+    return books.step === step && books.complete;
   }
 
-  /** Bytes of this step still owed by each other owner: partials of our segments, then its reduced segments. */
-  owed(step: number): { readonly incarnation: Incarnation; readonly partials: number; readonly reduced: number; readonly received: number }[] {
-    const books = this.at(step);
-    return this.owners
-      .filter((owner) => owner !== this.self)
-      .map((owner) => {
-        const nodes = this.foreign.flatMap((node, i) => (node.owner === owner ? [books.partials[i]!] : []));
-        const partials = nodes.reduce((sum, marks) => sum + marks.length - count(marks), 0);
-        const index = this.owners.indexOf(owner);
-        let reduced = 0;
-        let total = 0;
-        for (const bucket of this.layout.buckets) {
-          const { from, to } = this.segment(bucket, index);
-          total += (to - from) / BLOCK;
-          for (let block = from / BLOCK; block < to / BLOCK; block++) if (books.reduced[block] === 0) reduced += 1;
-        }
-        const held = nodes.reduce((sum, marks) => sum + count(marks), 0) + total - reduced;
-        const bytes = BLOCK * 4;
-        return { incarnation: owner, partials: partials * bytes, reduced: reduced * bytes, received: held * bytes };
-      });
+  /** Bytes of this step still owed by each other owner (partials of our segments; its reduced segments), and received. */
+  owed(step: number): {
+    readonly incarnation: Incarnation;
+    readonly partials: number;
+    readonly reduced: number;
+    readonly received: number;
+  }[] {
+    const books = this.booksOf(step);
+    if (books.step > step) return [];
+    if (books.step < step) books.open(step);
+    return this.segments.owners.flatMap((incarnation, owner) => {
+      const { partials, reduced, received } = books.owed[owner]!;
+      if (incarnation === this.self) return [];
+      return [{ incarnation, partials: partials * BYTES, reduced: reduced * BYTES, received: received * BYTES }];
+    });
+  }
+
+  private booksOf(step: number): StepBooks {
+    return this.books[step % 2 === 0 ? 0 : 1];
   }
 
   private at(step: number): StepBooks {
-    const parity = step % 2 === 0 ? 0 : 1;
-    const known = this.books[parity];
-    if (known?.step === step) return known;
-    const blocks = this.layout.vectorFloats / BLOCK;
-    const fresh: StepBooks = {
-      step,
-      own: null,
-      partials: this.foreign.map(() => new Uint8Array(this.segmentFloats / BLOCK)),
-      reduced: new Uint8Array(blocks),
-      reducedCount: 0,
-      summed: this.layout.buckets.map(() => false),
-      missing: this.segments.map((s) => ((s.to - s.from) / BLOCK) * this.foreign.length),
-    };
-    this.books[parity] = fresh;
-    return fresh;
+    const books = this.booksOf(step);
+    if (books.step !== step) books.open(step);
+    return books;
   }
 
-  /** The bucket that holds the whole chunk. */
-  private bucketOf(chunk: Chunk): Bucket | null {
-    const from = chunk.firstBlock * BLOCK;
-    const to = from + chunk.blocks * BLOCK;
-    return this.layout.buckets.find((bucket) => from >= bucket.from && to <= bucket.to) ?? null;
-  }
-
-  /** Steps that can be under way: not older than what has been replaced; formats as agreed. */
-  private accepts(chunk: Chunk, bucket: Bucket): boolean {
-    const known = this.books[chunk.step % 2 === 0 ? 0 : 1];
-    if (known !== null && chunk.step < known.step) return false;
-    return chunk.wire === (this.bf16 && bucket.compressible ? "bf16" : "float32");
-  }
-
-  /** Writes the payload to `target` and checks every block's hash there. */
-  private store(chunk: Chunk, target: number): boolean {
-    const { arithmetic } = this;
+  /** Writes the payload to `target`, hashes what lies there into `table`, and compares with the hashes that came. */
+  private store(chunk: Chunk, target: number, table: number): boolean {
+    const { arithmetic, scratch } = this;
+    const floats = chunk.blocks * BLOCK;
     const bytes = new Uint8Array(arithmetic.memory.buffer);
-    if (chunk.wire === "bf16") unpack(chunk.payload, new Float32Array(arithmetic.memory.buffer, target, chunk.blocks * BLOCK));
-    else bytes.set(chunk.payload, target);
-    for (let block = 0; block < chunk.blocks; block++) {
-      const hash = arithmetic.xxh64(target + block * BLOCK * 4, BLOCK * 4);
-      if (hash !== chunk.hashes.readBigUInt64LE(block * 8)) return false;
-    }
-    return true;
+    if (chunk.wire === "bf16") {
+      bytes.set(chunk.payload, scratch);
+      arithmetic.unpackBf16(target, scratch, floats);
+    } else bytes.set(chunk.payload, target);
+    arithmetic.blockHashes(target, floats, table);
+    return chunk.hashes.equals(bytes.subarray(table, table + chunk.hashes.length));
   }
 
   private partialAddress(step: number, node: number): number {
-    const parity = step % 2;
-    return this.address + (parity * this.foreign.length + node) * this.segmentFloats * 4;
+    const { foreign, ownBlocks } = this.segments;
+    return this.address + ((step % 2) * foreign.length + node) * ownBlocks * BYTES;
   }
 
-  /** Sums our segment of a bucket once all nodes are there. True when it was finished now. */
-  private sumIfComplete(step: number, bucket: Bucket): boolean {
-    const books = this.at(step);
-    const segment = this.segments[bucket.index]!;
-    const floats = segment.to - segment.from;
-    if (books.own === null || books.summed[bucket.index] || books.missing[bucket.index]! > 0) return false;
-    books.summed[bucket.index] = true;
-    if (floats === 0) return false;
-    const { arithmetic } = this;
-    const vector = this.vectorOf(step);
-    const result = vector.address + segment.from * 4;
+  /** Sums this member's segments of those of `buckets` for which everything is there. */
+  private sum(books: StepBooks, buckets: readonly Bucket[]): Outcome {
+    const summed: Bucket[] = [];
+    for (const bucket of buckets) {
+      if (books.own === null || !books.takeSummable(bucket.index)) continue;
+      const segment = this.segments.own(bucket.index);
+      if (segment.from === segment.to) continue;
+      for (let from = segment.from; from < segment.to; from += TILE) {
+        const tile = { from, to: Math.min(segment.to, from + TILE) };
+        if (!this.sumTile(books, bucket, tile)) return { kind: "corrupt", from: this.self };
+      }
+      books.markReduced(this.segments.self, segment.from, segment.to - segment.from);
+      summed.push(bucket);
+    }
+    return { kind: "taken", summed };
+  }
+
+  /** False where one of this member's own nodes has changed since its hashes were taken. */
+  private sumTile(books: StepBooks, bucket: Bucket, tile: BlockRange): boolean {
+    const { arithmetic, segments } = this;
+    const own = books.own!;
+    if (!own.every((node) => this.isSound(node, tile))) return false;
+    const vector = this.vectorOf(books.step);
+    const result = vector.address + tile.from * BYTES;
+    const floats = (tile.to - tile.from) * BLOCK;
+    const add = this.wireOf(bucket) === "bf16" ? arithmetic.addBf16 : arithmetic.add;
+    const offset = segments.ownOffset(bucket.index) + tile.from - segments.own(bucket.index).from;
     const stack: number[] = [];
-    this.program.forEach((operation, i) => {
-      if (operation.kind === "push") return void stack.push(this.nodeAddress(step, operation.node, segment));
+    for (const [i, operation] of segments.program.entries()) {
+      if (operation.kind === "push") {
+        stack.push(this.nodeAddress(books, operation.node, tile, offset));
+        continue;
+      }
       const right = stack.pop()!;
       const left = stack.pop()!;
-      const into = i === this.program.length - 1 ? result : left;
-      if (this.bf16 && bucket.compressible) arithmetic.addBf16(into, left, right, floats);
-      else arithmetic.add(into, left, right, floats);
+      // An inner sum takes the place of its left operand, which nobody needs any more.
+      const into = i === segments.program.length - 1 ? result : left;
+      add(into, left, right, floats);
       stack.push(into);
-    });
+    }
     if (stack[0] !== result) arithmetic.copy(result, stack[0]!, floats * 4);
-    arithmetic.blockHashes(result, floats, vector.table + (segment.from / BLOCK) * 8);
-    this.markReduced(books, segment.from / BLOCK, floats / BLOCK);
+    arithmetic.blockHashes(result, floats, vector.table + tile.from * 8);
     return true;
   }
 
-  private nodeAddress(step: number, node: ShardRange, segment: { readonly from: number; readonly offset: number }): number {
-    const own = this.at(step).own!.find(({ range }) => range.from === node.from && sizeOf(range) === sizeOf(node));
-    if (own !== undefined) return own.address + segment.from * 4;
-    const index = this.foreign.findIndex(({ range }) => range.from === node.from && range.to === node.to);
-    return this.partialAddress(step, index) + segment.offset * 4;
+  private isSound(node: NodeBuffer, tile: BlockRange): boolean {
+    const { arithmetic, scratch } = this;
+    const blocks = tile.to - tile.from;
+    arithmetic.blockHashes(node.address + tile.from * BYTES, blocks * BLOCK, scratch + TABLE_AT);
+    const memory = Buffer.from(arithmetic.memory.buffer);
+    const expected = node.table + tile.from * 8;
+    return (
+      memory.compare(memory, expected, expected + blocks * 8, scratch + TABLE_AT, scratch + TABLE_AT + blocks * 8) === 0
+    );
   }
 
-  private markReduced(books: StepBooks, first: number, blocks: number): void {
-    for (let block = first; block < first + blocks; block++) {
-      if (books.reduced[block] === 0) books.reducedCount += 1;
-      books.reduced[block] = 1;
-    }
+  private nodeAddress(books: StepBooks, node: ShardRange, tile: BlockRange, offset: number): number {
+    const own = books.own!.find(({ range }) => range.from === node.from && range.to === node.to);
+    if (own !== undefined) return own.address + tile.from * BYTES;
+    const index = this.segments.foreign.findIndex(({ range }) => range.from === node.from && range.to === node.to);
+    return this.partialAddress(books.step, index) + offset * BYTES;
   }
-}
-
-const count = (marks: Uint8Array) => marks.reduce((sum, mark) => sum + mark, 0);
-
-function unpack(payload: Buffer, into: Float32Array): void {
-  const words = new Uint32Array(into.buffer, into.byteOffset, into.length);
-  for (let i = 0; i < into.length; i++) words[i] = payload.readUInt16LE(i * 2) << 16;
 }

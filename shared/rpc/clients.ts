@@ -1,0 +1,123 @@
+import type { LedgerEntry } from "../protocol/trailer.ts";
+import type { ViewId } from "../protocol/view.ts";
+import type { Envelope } from "./convert.ts";
+import {
+  CoordinatorClient as CoordinatorConstructor,
+  channelOptions,
+  grpc,
+  MemberClient as MemberConstructor,
+} from "./service.ts";
+
+/**
+ * The calls of proto/lockstep.proto with their types. gRPC's generic clients know methods by name only; this is the one
+ * place that says what goes in and comes out.
+ */
+export interface ExchangeRequest {
+  readonly run: string;
+  readonly view: ViewId;
+  /** Incarnations of the caller and of the one that it means to call. */
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface PullStateRequest {
+  readonly run: string;
+  readonly step: number;
+  /** Bytes [from, to) of the state image. */
+  readonly from: number;
+  readonly to: number;
+  readonly snapshot: boolean;
+}
+
+/** What travels with a state: its lineage and the ledger entries that the coordinator lacks. */
+export interface Entries {
+  readonly lineage: string;
+  readonly entries: readonly LedgerEntry[];
+}
+
+export interface PredictionsRequest {
+  readonly run: string;
+  readonly batch: number;
+  readonly from: number;
+  readonly samples: number;
+  readonly classes: number;
+  readonly mapHeight: number;
+  readonly mapWidth: number;
+  readonly logits: Buffer;
+  readonly maps: Buffer;
+}
+
+export interface ControlRequest {
+  readonly action: string;
+  readonly target: string;
+  readonly detail: string;
+}
+
+export interface Done {
+  readonly ok: boolean;
+  readonly message: string;
+}
+
+type Unary<Request, Reply> = (
+  request: Request,
+  options: grpc.CallOptions,
+  callback: grpc.requestCallback<Reply>,
+) => grpc.ClientUnaryCall;
+type RawStream<Request> = (request: Request, options?: grpc.CallOptions) => grpc.ClientReadableStream<Buffer>;
+
+export interface MemberClient {
+  readonly exchange: RawStream<ExchangeRequest>;
+  readonly pullState: RawStream<PullStateRequest>;
+  readonly pullEntries: Unary<{ readonly run: string; readonly step: number }, Entries>;
+  close(): void;
+}
+
+export interface CoordinatorClient {
+  session(): grpc.ClientDuplexStream<Envelope, Envelope>;
+  readonly pullCheckpoint: RawStream<{ readonly run: string; readonly step: number }>;
+  readonly pushPredictions: Unary<PredictionsRequest, Done>;
+  readonly getStatus: Unary<object, { readonly json: string }>;
+  readonly control: Unary<ControlRequest, Done>;
+  close(): void;
+}
+
+export interface ClientOptions {
+  /** Flow-control window for what comes back, in bytes. */
+  readonly window?: number;
+  /** A connection that no other client shares. */
+  readonly ownConnection?: boolean;
+}
+
+const optionsOf = ({ window, ownConnection }: ClientOptions): grpc.ChannelOptions => ({
+  ...channelOptions(window),
+  ...(ownConnection === true ? { "grpc.use_local_subchannel_pool": 1 } : {}),
+});
+
+/** A client of a worker's Member service at host:port. */
+export const memberClient = (address: string, options: ClientOptions = {}): MemberClient =>
+  new MemberConstructor(address, grpc.credentials.createInsecure(), optionsOf(options)) as unknown as MemberClient;
+
+/** A client of the Coordinator service at host:port. */
+export const coordinatorClient = (address: string, options: ClientOptions = {}): CoordinatorClient =>
+  new CoordinatorConstructor(
+    address,
+    grpc.credentials.createInsecure(),
+    optionsOf(options),
+  ) as unknown as CoordinatorClient;
+
+/** Promise of a unary call, cancelled by the signal. Rejects with gRPC's ServiceError. */
+export function unary<Reply>(
+  call: (callback: grpc.requestCallback<Reply>) => grpc.ClientUnaryCall,
+  signal?: AbortSignal,
+): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const abort = () => running.cancel();
+    const running = call((error, reply) => {
+      signal?.removeEventListener("abort", abort);
+      if (error !== null || reply === undefined) reject(error ?? new Error("an empty reply"));
+      else resolve(reply);
+    });
+    if (signal?.aborted) running.cancel();
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
