@@ -1,9 +1,11 @@
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { cachePlaces } from "../setup/places.ts";
 
 /** Path of nats-server: from PATH, else what setup has fetched; null without either. */
 export async function natsProgram(): Promise<string | null> {
-  return onPath("nats-server");
+  const cached = cachePlaces().natsServer;
+  return onPath("nats-server") ?? (existsSync(cached) ? cached : null);
 }
 
 /** The first executable of this name on PATH. */

@@ -1,0 +1,35 @@
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { cacheDirectory } from "../data/locations.ts";
+
+/** Versions that this Lockstep was built and measured with. */
+export const TENSORFLOW_VERSION = "2.21.0";
+export const NATS_VERSION = "2.15.1";
+
+export type Flavour = "cpu" | "gpu";
+
+/** The package of each flavour on the Python index; the GPU's brings CUDA 12 in packages of its own. */
+export const TENSORFLOW_PACKAGE: Readonly<Record<Flavour, string>> = { cpu: "tensorflow-cpu", gpu: "tensorflow" };
+
+/** Root of the package, from sources and from the built tree. */
+export const packageRoot = (): string =>
+  fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "../.." : "../../..", import.meta.url));
+
+export const tfjsFolder = (): string => join(packageRoot(), "node_modules", "@tensorflow", "tfjs-node-gpu");
+
+export interface CachePlaces {
+  readonly cache: string;
+  readonly downloads: string;
+  /** Unpacked library: lib/ and include/. */
+  readonly runtime: string;
+  readonly natsServer: string;
+}
+
+export function cachePlaces(flavour: Flavour = "cpu", cache = cacheDirectory()): CachePlaces {
+  return {
+    cache,
+    downloads: join(cache, "downloads"),
+    runtime: join(cache, "runtime", `${TENSORFLOW_PACKAGE[flavour]}-${TENSORFLOW_VERSION}`),
+    natsServer: join(cache, "nats", NATS_VERSION, "nats-server"),
+  };
+}
