@@ -133,7 +133,16 @@ export const PROCESS_METRICS = {
   nodejs_external_memory_bytes: "Memory outside of the heap that JavaScript objects hold.",
 } as const;
 
-/** The tables as Markdown, for the documentation. */
+/** The documentation of all metrics: README.md beside this file, which a test keeps fresh. */
+export const metricsDocument = (): string => `# Metrics
+
+Made from table.ts. The coordinator and every worker serve these on \`/metrics\` of their HTTP address (endpoints.json has the
+coordinator's, \`npx lockstep status --json\` the workers'), and their health on \`/healthz\`.
+
+${metricsTable()}
+`;
+
+/** The tables as Markdown. */
 export function metricsTable(): string {
   const labelText = (labels: Labels) =>
     Object.entries(labels)

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { broadcastDocument } from "../../shared/broadcast/document.ts";
 import { EpochSum, stepMessage, workerMessage } from "../../shared/broadcast/messages.ts";
 import {
   broadcastJsonSchemas,
@@ -80,6 +81,10 @@ describe("messages", () => {
       shardSeconds: 0.25,
       time: "2026-01-02T03:04:05.000Z",
     });
+  });
+
+  it("are what the documentation says (write it with vitest --update)", async () => {
+    await expect(broadcastDocument()).toMatchFileSnapshot("../../shared/broadcast/README.md");
   });
 
   it("have a published schema whose fields all say what they are or need no words", () => {

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { onPath } from "../../deploy/up/nats-program.ts";
 import { createMetrics, METRICS, type MetricDefinition, Metrics, metricsTable } from "../../shared/metrics/registry.ts";
-import { PROCESS_METRICS } from "../../shared/metrics/table.ts";
+import { metricsDocument, PROCESS_METRICS } from "../../shared/metrics/table.ts";
 import { viewReason } from "../../shared/metrics/view-reason.ts";
 
 const entries: readonly (readonly [string, MetricDefinition])[] = Object.entries(METRICS);
@@ -30,6 +30,10 @@ describe("the table of metrics", () => {
         else expect(values.length, name).toBeGreaterThan(1);
       }
     }
+  });
+
+  it("is what the documentation says (write it with vitest --update)", async () => {
+    await expect(metricsDocument()).toMatchFileSnapshot("../../shared/metrics/README.md");
   });
 
   it("becomes documentation with one row for each metric", () => {
