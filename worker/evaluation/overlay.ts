@@ -35,6 +35,18 @@ function channelsOf(colour: string): [number, number, number] {
   return [parts[0]!, parts[1]!, parts[2]!];
 }
 
+/** The colours as a CSS gradient, for the legend. */
+export function paletteGradient(): string {
+  const stops = Array.from({ length: 12 }, (_, i) => {
+    const [red, green, blue, alpha] = PALETTE.subarray(
+      Math.round((i / 11) * 255) * 4,
+      Math.round((i / 11) * 255) * 4 + 4,
+    );
+    return `rgb(${red} ${green} ${blue} / ${(alpha! / 255).toFixed(2)})`;
+  });
+  return `linear-gradient(90deg, ${stops.join(", ")})`;
+}
+
 /** The coloured, half transparent form of a normalised map, enlarged: RGBA, uint8 [height, width, 4]. */
 export function colourMap(map: Grid, height: number, width: number): Uint8Array {
   const { values } = upsample(map, height, width);

@@ -1,0 +1,125 @@
+import { existsSync, readFileSync } from "node:fs";
+
+/** One final step, as the report shows it. */
+export interface StepFact {
+  /** Steps done after it, so the first is 1. */
+  readonly step: number;
+  /** Milliseconds since 1970; null where the line does not say. */
+  readonly time: number | null;
+  readonly loss: number | null;
+  /** Share of right predictions in training, augmentation and all. */
+  readonly accuracy: number | null;
+  readonly samples: number | null;
+  readonly members: number | null;
+  readonly applied: boolean;
+}
+
+/** One line of the cluster's history. */
+export interface EventFact {
+  readonly time: number | null;
+  readonly kind: string;
+  readonly step: number | null;
+  readonly members: number | null;
+  /** A sentence for people. */
+  readonly text: string;
+}
+
+type Line = Readonly<Record<string, unknown>>;
+
+/** Lines of an ndjson file, those that are no JSON objects left out (a crash may cut the last one); none without the file. */
+export function readLines(file: string): Line[] {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .flatMap((text) => {
+      try {
+        const line: unknown = JSON.parse(text);
+        return typeof line === "object" && line !== null && !Array.isArray(line) ? [line as Line] : [];
+      } catch {
+        return [];
+      }
+    });
+}
+
+const numberIn = (line: Line, ...names: readonly string[]): number | null => {
+  for (const name of names) {
+    const value = line[name];
+    if (typeof value === "number" && Number.isFinite(value)) return value;
+  }
+  return null;
+};
+
+/** Milliseconds since 1970, written as such, as seconds, or as ISO 8601. */
+function timeIn(line: Line): number | null {
+  const value = line.time ?? line.at;
+  if (typeof value === "string") {
+    const parsed = Date.parse(value);
+    return Number.isNaN(parsed) ? null : parsed;
+  }
+  if (typeof value !== "number" || !Number.isFinite(value)) return null;
+  return value < 1e11 ? value * 1000 : value;
+}
+
+/**
+ * What the report needs of steps.ndjson. A step that was done again after a fall-back to a checkpoint counts as its last
+ * line says; the steps come back in order.
+ */
+export function stepFacts(lines: readonly Line[]): StepFact[] {
+  const steps = new Map<number, StepFact>();
+  for (const line of lines) {
+    const index = numberIn(line, "step");
+    if (index === null) continue;
+    const shards = Array.isArray(line.shards) ? (line.shards as Line[]) : [];
+    const total = (name: string) =>
+      shards.length === 0 ? null : shards.reduce((sum, shard) => sum + (numberIn(shard, name) ?? 0), 0);
+    const samples = numberIn(line, "samples", "images") ?? total("samples");
+    const correct = numberIn(line, "correct") ?? total("correct");
+    const by = new Set(shards.map((shard) => shard.by).filter((name) => name !== undefined));
+    steps.set(index, {
+      step: index + 1,
+      time: timeIn(line),
+      loss: numberIn(line, "loss"),
+      accuracy:
+        numberIn(line, "accuracy") ?? (samples !== null && samples > 0 && correct !== null ? correct / samples : null),
+      samples,
+      members: numberIn(line, "members", "workers") ?? (by.size > 0 ? by.size : null),
+      applied: line.applied !== false,
+    });
+  }
+  return [...steps.values()].sort((a, b) => a.step - b.step);
+}
+
+/** What the report needs of events.ndjson. */
+export function eventFacts(lines: readonly Line[]): EventFact[] {
+  return lines.flatMap((line) => {
+    const kind = line.kind ?? line.event;
+    if (typeof kind !== "string") return [];
+    const members = Array.isArray(line.members) ? line.members.length : numberIn(line, "members");
+    const sentence = line.text ?? line.message ?? line.why ?? line.reason;
+    const text = typeof sentence === "string" ? sentence : kind;
+    return [{ time: timeIn(line), kind, step: numberIn(line, "step"), members, text }];
+  });
+}
+
+/** A stretch of a run between two final steps. */
+export interface Pace {
+  /** Seconds since the first final step, at the middle of the stretch. */
+  readonly seconds: number;
+  readonly imagesPerSecond: number;
+}
+
+/** Images a second over at most `parts` stretches of equal time; none without times. */
+export function paceOf(steps: readonly StepFact[], parts = 120): Pace[] {
+  const timed = steps.filter((step) => step.time !== null && step.samples !== null).sort((a, b) => a.time! - b.time!);
+  const first = timed[0]?.time;
+  const last = timed.at(-1)?.time;
+  if (first === undefined || first === null || last === undefined || last === null || last <= first) return [];
+  // A stretch shorter than a step or two would show the comb of single steps instead of the pace.
+  const count = Math.max(1, Math.min(parts, Math.floor((timed.length - 1) / 4)));
+  const span = (last - first) / count;
+  const images = new Float64Array(count);
+  for (const step of timed.slice(1)) {
+    images[Math.min(count - 1, Math.max(0, Math.ceil((step.time! - first) / span) - 1))]! += step.samples!;
+  }
+  return [...images].map((sum, i) => ({ seconds: ((i + 0.5) * span) / 1000, imagesPerSecond: (sum * 1000) / span }));
+}

@@ -1,0 +1,127 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Eta } from "eta";
+import type { Analysis } from "./analysis.ts";
+import { type ClassExamples, pairExamples, surestErrors } from "./examples.ts";
+import { reliabilityFigure, riskCoverageFigure } from "./figures/calibration.ts";
+import { confusionFigure, shownClasses } from "./figures/confusion.ts";
+import { perClassFigure } from "./figures/per-class.ts";
+import { learningFigure, paceFigure } from "./figures/training.ts";
+import { paceOf } from "./history.ts";
+import { paletteGradient } from "./overlay.ts";
+import { clusterHistory, duration, hashRows, millions, recipeRows, runRows } from "./page-facts.ts";
+import { type PictureMaker, percent } from "./pictures.ts";
+import type { ReportInput } from "./report.ts";
+import type { ReportJson } from "./report-schema.ts";
+
+interface PageInput extends ReportInput {
+  readonly analysis: Analysis;
+  readonly json: ReportJson;
+}
+
+/** Widths of the drawings' plot areas in pixels: one that fills a desktop's column, one that is legible on a phone. */
+const WIDE = 760;
+const NARROW = 250;
+
+/** Templates lie beside the sources; the build copies them, and without the copy the sources are two folders further up. */
+const templates = (() => {
+  const beside = join(import.meta.dirname, "templates");
+  return existsSync(beside) ? beside : join(import.meta.dirname, "../../../worker/evaluation/templates");
+})();
+
+const eta = new Eta({ views: templates, autoTrim: [false, "nl"] });
+
+const text = (name: string) => readFileSync(join(templates, name), "utf8");
+
+/** Formatting that templates share. */
+const format = {
+  percent,
+  count: (value: number) => value.toLocaleString("en"),
+  fixed: (value: number, digits = 3) => value.toFixed(digits),
+  duration,
+  millions,
+};
+
+/** The whole page: styles, script, drawings and pictures inside, no reference to anything outside. */
+export async function renderPage(
+  input: PageInput & { readonly examples: readonly ClassExamples[]; readonly pictures: PictureMaker },
+): Promise<string> {
+  const { analysis, json, classNames, steps, events, pictures, facts, config } = input;
+  const shown = shownClasses(analysis.perClass);
+  const history = clusterHistory(events, steps);
+  const pace = paceOf(steps);
+  const start = steps.find((step) => step.time !== null)?.time ?? null;
+  const both = async <T>(make: (width: number) => Promise<T>) => ({
+    wide: await make(WIDE),
+    narrow: await make(NARROW),
+  });
+  const pairs = await Promise.all(
+    analysis.pairs.slice(0, 6).map(async (pair) => ({
+      ...pair,
+      actualName: classNames[pair.actual]!,
+      predictedName: classNames[pair.predicted]!,
+      pictures: await pictures.all(pairExamples(analysis, pair, 4)),
+    })),
+  );
+  const gallery = await Promise.all(
+    galleryOf(input.examples, analysis).map(async ({ label, best, worst, random }) => ({
+      name: classNames[label]!,
+      metrics: analysis.perClass[label]!,
+      best: await pictures.all(best),
+      random: await pictures.all(random),
+      worst: await pictures.all(worst),
+    })),
+  );
+  return eta.renderAsync("./report.eta", {
+    ...format,
+    styles: text("report.css"),
+    script: text("report.js"),
+    aspect: `${input.images.shape.width} / ${input.images.shape.height}`,
+    palette: paletteGradient(),
+    title: `${json.model ?? "Model"}${json.run === null ? "" : `, run ${json.run}`}`,
+    json,
+    analysis,
+    facts,
+    classNames,
+    shown,
+    hero: gallery.flatMap(({ best }) => best.slice(0, 1)).slice(0, 10),
+    gallery,
+    errors: await pictures.all(surestErrors(analysis, 12)),
+    pairs,
+    history,
+    runRows: runRows(facts),
+    hashRows: hashRows(json),
+    recipeRows: config === null ? [] : recipeRows(config),
+    config,
+    figures: {
+      perClass: await both((width) => perClassFigure(analysis.perClass, classNames, width)),
+      confusion: await confusionFigure(analysis.confusion, shown, classNames),
+      reliability: await reliabilityFigure(analysis.calibration, 300),
+      riskCoverage: await riskCoverageFigure(analysis.riskCoverage, 300),
+      learning: await both((width) => learningFigure(steps, width)),
+      pace: await both((width) => paceFigure(pace, history.changes, start, width)),
+    },
+  });
+}
+
+/** Classes with pictures on the page: all, or the forty hardest. */
+function galleryOf(examples: readonly ClassExamples[], { perClass }: Analysis): ClassExamples[] {
+  if (examples.length <= 40) return [...examples];
+  return [...examples].sort((a, b) => perClass[a.label]!.f1 - perClass[b.label]!.f1).slice(0, 40);
+}
+
+/** The report in short, in Markdown, after Mitchell et al. 2019 (Model Cards for Model Reporting). */
+export function renderModelCard(input: PageInput): string {
+  const { json, facts, config, events, steps } = input;
+  return eta
+    .render("./model-card.eta", {
+      ...format,
+      json,
+      facts,
+      config,
+      history: clusterHistory(events, steps),
+      runRows: runRows(facts),
+      recipeRows: config === null ? [] : recipeRows(config),
+    })
+    .replace(/\n{3,}/g, "\n\n");
+}
