@@ -15,7 +15,7 @@ export function registerResume(program: Command): void {
     .option("--data <directory>", "where the run's data set is now (default: where it was)");
   hereOptions(command).action(async (run: string, raw: Record<string, unknown> & HereOptions) => {
     const { workers, minWorkers, data } = parseRunOptions(raw);
-    const here = await hereOf(raw);
+    const here = hereOf(raw);
     process.exitCode = await up(() => prepareResume(run, { workers, minWorkers, data }), { ...here, resumed: true });
   });
 }

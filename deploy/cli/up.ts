@@ -50,7 +50,7 @@ export function registerUp(program: Command): void {
       // Commander gives every --no-x a value; only what a person typed may beat the --config file.
       const typed = self.getOptionValueSource("eval") === "cli" ? raw : { ...raw, eval: undefined };
       const options = parseRunOptions(typed);
-      const here = await hereOf(raw);
+      const here = hereOf(raw);
       const extras = { demo: raw.demo === true, insecure: here.insecure };
       process.exitCode = await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
     });
@@ -68,12 +68,12 @@ export function hereOptions(command: Command): Command {
 }
 
 /** @throws LockstepError LS_USAGE, LS_NOT_LOOPBACK */
-export async function hereOf(raw: HereOptions): Promise<Omit<UpOptions, "resumed">> {
+export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
   const insecure = raw.insecureTestNetwork === true;
   return {
     devices: devicesOf(raw.devices),
     workerRestarts: countOf("--worker-restarts", raw.workerRestarts),
-    nats: await natsOf(raw.nats, insecure),
+    nats: natsOf(raw.nats, insecure),
     json: raw.json === true,
     insecure,
   };
@@ -91,10 +91,10 @@ function countOf(name: string, text: string): number {
   throw usage(`${name} must be a whole number of at least 0; it is "${text}".`);
 }
 
-async function natsOf(value: string | boolean, insecure: boolean): Promise<UpOptions["nats"]> {
+function natsOf(value: string | boolean, insecure: boolean): UpOptions["nats"] {
   if (value === false) return null;
   if (typeof value !== "string") {
-    const program = await natsProgram();
+    const program = natsProgram();
     if (program === null)
       process.stderr.write("nats-server is missing, so nothing is broadcast. Run `npx lockstep setup`.\n");
     return program === null ? null : { program };

@@ -1,11 +1,11 @@
-import { accessSync, constants, existsSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 import { cachePlaces } from "../setup/places.ts";
 
-/** Path of nats-server: from PATH, else what setup has fetched; null without either. */
-export async function natsProgram(): Promise<string | null> {
-  const cached = cachePlaces().natsServer;
-  return onPath("nats-server") ?? (existsSync(cached) ? cached : null);
+/** Path of nats-server: from PATH, else the one that setup has fetched; null without either. */
+export function natsProgram(): string | null {
+  const fetched = cachePlaces().natsServer;
+  return onPath("nats-server") ?? (isExecutable(fetched) ? fetched : null);
 }
 
 /** The first executable of this name on PATH. */
@@ -13,12 +13,16 @@ export function onPath(name: string, path: string = process.env.PATH ?? ""): str
   for (const folder of path.split(delimiter)) {
     if (folder === "") continue;
     const file = join(folder, name);
-    try {
-      accessSync(file, constants.X_OK);
-      return file;
-    } catch {
-      // Not here.
-    }
+    if (isExecutable(file)) return file;
   }
   return null;
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

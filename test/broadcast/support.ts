@@ -6,7 +6,7 @@ import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation } from "../../shared/protocol/view.ts";
 
 /** The real nats-server; null where there is none, and then tests skip. */
-export const program = await natsProgram();
+export const program = natsProgram();
 export const needsNats = program === null ? "nats-server is not installed (npx lockstep setup)" : "";
 
 /** A port that nobody listens on at the moment. */

@@ -121,7 +121,7 @@ describe("when up itself is killed", () => {
   });
 });
 
-const program = await natsProgram();
+const program = natsProgram();
 describe.skipIf(program === null)("a NATS server of our own (skipped where nats-server is not installed)", () => {
   it("listens on loopback alone, and comes back on its port after a crash", async () => {
     using directory = scratch();

@@ -53,7 +53,7 @@ export interface Lockstep {
   signal(signal: NodeJS.Signals): void;
 }
 
-const main = process.env.LOCKSTEP_CLI ?? fileURLToPath(new URL("../../dist/deploy/cli/main.js", import.meta.url));
+const main = fileURLToPath(new URL("../../dist/deploy/cli/main.js", import.meta.url));
 
 /** Runs the built command line. */
 export function lockstep(args: readonly string[], env: Record<string, string> = {}): Lockstep {
