@@ -59,8 +59,15 @@ export function registerUp(program: Command): void {
 /** The options that `up` and `resume` share. */
 export function hereOptions(command: Command): Command {
   return command
-    .option("--devices <list>", "cpu, or indexes of GPUs (0,1), which workers take in turn", "cpu")
-    .option("--worker-restarts <n>", "how often a crashed worker is started again", String(WORKER_POLICY.most))
+    .addOption(
+      new Option("--devices <list>", "cpu, or indexes of GPUs (0,1), which workers take in turn").default("cpu", "cpu"),
+    )
+    .addOption(
+      new Option("--worker-restarts <n>", "how often a crashed worker is started again").default(
+        String(WORKER_POLICY.most),
+        String(WORKER_POLICY.most),
+      ),
+    )
     .option("--nats <url>", "a NATS server that runs already (default: one of its own)")
     .option("--no-nats", "no broadcast (default: broadcast)")
     .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false)
