@@ -5,7 +5,9 @@ import type { EvaluatedBatch } from "./compute/messages.ts";
 /** Calls of a worker to the coordinator beside the session. */
 
 type Streaming = { pullCheckpoint(request: object): grpc.ClientReadableStream<Buffer> };
-type Unary = { pushPredictions(request: object, options: grpc.CallOptions, callback: grpc.requestCallback<object>): void };
+type Unary = {
+  pushPredictions(request: object, options: grpc.CallOptions, callback: grpc.requestCallback<object>): void;
+};
 
 /** The state image in a recorded checkpoint (its bytes after the safetensors header); null where it does not come whole. */
 export function fetchCheckpoint(client: grpc.Client | null, run: string, tip: Tip): Promise<Uint8Array | null> {
@@ -26,7 +28,12 @@ export function fetchCheckpoint(client: grpc.Client | null, run: string, tip: Ti
 const TRIES = 100;
 
 /** Delivers one batch of predictions, again after a redial where necessary. */
-export async function pushPredictions(client: () => grpc.Client | null, run: string, batch: number, result: EvaluatedBatch): Promise<void> {
+export async function pushPredictions(
+  client: () => grpc.Client | null,
+  run: string,
+  batch: number,
+  result: EvaluatedBatch,
+): Promise<void> {
   const bytes = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
   const { from, samples, classes, mapHeight, mapWidth, logits, maps } = result;
   const request = { run, batch, from, samples, classes, mapHeight, mapWidth, logits: bytes(logits), maps: bytes(maps) };
@@ -35,7 +42,9 @@ export async function pushPredictions(client: () => grpc.Client | null, run: str
     const delivered =
       channel !== null &&
       (await new Promise<boolean>((resolve) => {
-        (channel as unknown as Unary).pushPredictions(request, { deadline: Date.now() + 30_000 }, (error) => resolve(error === null));
+        (channel as unknown as Unary).pushPredictions(request, { deadline: Date.now() + 30_000 }, (error) =>
+          resolve(error === null),
+        );
       }));
     if (delivered) return;
     await new Promise((resolve) => setTimeout(resolve, 200));

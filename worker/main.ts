@@ -109,7 +109,10 @@ async function run(): Promise<void> {
     pages.attach(worker, config, options.name);
     const { fingerprint, root, facts } = ready;
     session.send({ kind: "ready", fingerprint, root: root.lineage, standing: worker.standing(), facts });
-    setInterval(() => session.send({ kind: "heartbeat", progress: worker!.progress() }), config.place.timing.heartbeatInterval);
+    setInterval(
+      () => session.send({ kind: "heartbeat", progress: worker!.progress() }),
+      config.place.timing.heartbeatInterval,
+    );
   }
 
   process.on("SIGTERM", () => {

@@ -11,8 +11,6 @@ export interface WorkerOptions {
   readonly insecure: boolean;
   /** Overrides of the config's place part on this machine. */
   readonly data: string | null;
-  /** Makes a loader feed an id not at all or twice, for tests: skip:ID or repeat:ID. */
-  readonly loaderFault: string | null;
 }
 
 /** @throws LockstepError LS_USAGE */
@@ -25,7 +23,6 @@ export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
         name: { type: "string" },
         listen: { type: "string", default: "127.0.0.1" },
         data: { type: "string" },
-        "loader-fault": { type: "string" },
         "insecure-test-network": { type: "boolean", default: false },
       },
     });
@@ -37,9 +34,12 @@ export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
       listen: values.listen,
       insecure: values["insecure-test-network"],
       data: values.data ?? null,
-      loaderFault: values["loader-fault"] ?? null,
     };
   } catch (cause) {
-    throw new LockstepError("LS_USAGE", `${(cause as Error).message}.`, { hint: "See `npx lockstep worker --help`.", exitCode: 2, cause });
+    throw new LockstepError("LS_USAGE", `${(cause as Error).message}.`, {
+      hint: "See `npx lockstep worker --help`.",
+      exitCode: 2,
+      cause,
+    });
   }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
 import { parseCoordinatorMessage, wireWorkerMessage } from "../shared/rpc/convert.ts";
-import { channelOptions, CoordinatorClient, grpc } from "../shared/rpc/service.ts";
+import { CoordinatorClient, channelOptions, grpc } from "../shared/rpc/service.ts";
 
 export interface SessionOptions {
   /** host:port of the coordinator, or the path of an endpoints.json that is read again at every dial. */

@@ -47,7 +47,14 @@ export class LockstepWorker {
   private phase: StepPhase = "idle";
   private images = 0;
 
-  constructor(parts: { config: Config; self: Incarnation; compute: Compute; ready: ComputeReady; server: MemberServer; hooks: WorkerHooks }) {
+  constructor(parts: {
+    config: Config;
+    self: Incarnation;
+    compute: Compute;
+    ready: ComputeReady;
+    server: MemberServer;
+    hooks: WorkerHooks;
+  }) {
     const { config, self, compute, ready, server, hooks } = parts;
     this.config = config;
     this.compute = compute;
@@ -215,13 +222,24 @@ export class LockstepWorker {
         if (view === undefined || !this.isCurrent(view, reply.step)) return;
         this.images += reply.shards.reduce((sum, shard) => sum + shard.samples, 0);
         this.exchange.publishNodes(view, reply.step, reply.nodes);
-        return this.dispatch({ kind: "computed", view, step: reply.step, shards: reply.shards, stateHash: reply.stateHash });
+        return this.dispatch({
+          kind: "computed",
+          view,
+          step: reply.step,
+          shards: reply.shards,
+          stateHash: reply.stateHash,
+        });
       }
       case "updated": {
         const view = this.viewOfTag.get(reply.viewTag)!;
         const { lineage, stateHash, loss, gradientNorm, applied } = reply;
         if (this.wantSnapshot) this.takeSnapshot({ step: reply.step + 1, lineage, stateHash });
-        this.dispatch({ kind: "updated", view, step: reply.step, outcome: { lineage, stateHash, loss, gradientNorm, applied } });
+        this.dispatch({
+          kind: "updated",
+          view,
+          step: reply.step,
+          outcome: { lineage, stateHash, loss, gradientNorm, applied },
+        });
         if (this.closing) {
           this.closing = false;
           this.answerClosed();
@@ -293,12 +311,20 @@ export class LockstepWorker {
     if (image === null || this.member.step !== null) return;
     const { state } = this.ready.plan;
     if (image.length !== state.bytes) {
-      return this.hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message: `the checkpoint of step ${tip.step} has another size` });
+      return this.hooks.send({
+        kind: "failed",
+        code: "LS_CHECKPOINT",
+        message: `the checkpoint of step ${tip.step} has another size`,
+      });
     }
     new Uint8Array(this.ready.memory.buffer).set(image, state.address);
     const stateHash = this.hashState();
     if (stateHash !== tip.stateHash) {
-      return this.hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message: `the checkpoint of step ${tip.step} has another hash` });
+      return this.hooks.send({
+        kind: "failed",
+        code: "LS_CHECKPOINT",
+        message: `the checkpoint of step ${tip.step} has another hash`,
+      });
     }
     this.compute.post({ kind: "replaced" });
     this.dispatch({ kind: "restored", tip });
@@ -313,7 +339,9 @@ export class LockstepWorker {
   /** The step at which the live state is at rest; null while an update runs or the state is not whole. */
   private liveStep(): number | null {
     const { phase } = this.control.commitWord.read();
-    return this.member.whole && phase !== "committed" && phase !== "closing" && this.member.word !== "committing" ? this.member.tip.step : null;
+    return this.member.whole && phase !== "committed" && phase !== "closing" && this.member.word !== "committing"
+      ? this.member.tip.step
+      : null;
   }
 
   private isCurrent(view: ViewId, step: number): boolean {

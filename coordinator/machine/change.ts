@@ -83,7 +83,7 @@ export function tryInstall(turn: Turn): void {
   const answers = new Map(
     [...change.answers].filter(([incarnation]) => {
       const worker = state.workers.get(incarnation);
-      return worker !== undefined && worker.connected && !worker.evicted;
+      return worker?.connected === true && !worker.evicted;
     }),
   );
   const enough = Math.max(1, state.settings.minWorkers);

@@ -8,6 +8,7 @@ import { Plan } from "../../shared/plan/plan.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
 import { hex64, loadArithmeticSync } from "../arithmetic/arithmetic.ts";
+import type { LoaderFault } from "../loader/micro-batch-loader.ts";
 import { LoaderPool } from "../loader/pool.ts";
 import { slotLayout } from "../loader/slot.ts";
 import { controlOf } from "../memory/control.ts";
@@ -39,7 +40,10 @@ async function prepare() {
   const { height, width, channels } = dataset.shape;
   const model = await buildModel(tf, recipe.model, [height, width, channels], recipe.data.classes, place.modelFile);
   const tensors = tensorsOf(model);
-  const layout = layoutOf(tensors.map(({ spec }) => spec), recipe.bucketBytes);
+  const layout = layoutOf(
+    tensors.map(({ spec }) => spec),
+    recipe.bucketBytes,
+  );
   const memoryPlan = planMemory({
     layout,
     shards: recipe.shards,
@@ -57,15 +61,45 @@ async function prepare() {
   const weights = memoryPlan.state.weights;
   const gradient = new ShardGradient(tf, model, { layout, memory, weights, recipe, shared });
   const threadFile = new URL("../loader/thread.js", import.meta.url);
-  const loader = new LoaderPool({ memory, slots, dataDirectory: place.dataDirectory, recipe, threads: 1, threadFile });
+  const loader = new LoaderPool({
+    memory,
+    slots,
+    dataDirectory: place.dataDirectory,
+    recipe,
+    threads: 1,
+    threadFile,
+    fault: loaderFault(),
+  });
   const { seed, shards, stepsPerEpoch } = recipe;
   const plan = new Plan({ labels: dataset.train.labels, seed, shards, stepsPerEpoch });
   const sums = new ShardSums({ arithmetic, memory: memoryPlan, layout, recipe, gradient, loader, control });
   const update = new Update(arithmetic, memoryPlan, layout, recipe);
-  return { tf, dataset, model, tensors, layout, memoryPlan, memory, arithmetic, control, slots, gradient, loader, plan, sums, update };
+  return {
+    tf,
+    dataset,
+    model,
+    tensors,
+    layout,
+    memoryPlan,
+    memory,
+    arithmetic,
+    control,
+    slots,
+    gradient,
+    loader,
+    plan,
+    sums,
+    update,
+  };
 }
 
 const SLOT_NAMES = { sgd: ["momentum"], adamw: ["first_moment", "second_moment"] } as const;
+
+/** LOCKSTEP_LOADER_FAULT=skip:ID or repeat:ID makes the loaders feed an id not at all or twice, to show that it is noticed. */
+function loaderFault(): LoaderFault | null {
+  const parts = /^(skip|repeat):(\d+)$/.exec(process.env.LOCKSTEP_LOADER_FAULT ?? "");
+  return parts === null ? null : { kind: parts[1] as LoaderFault["kind"], sample: Number(parts[2]) };
+}
 
 /** Prepared micro-batches: those of the step under way and the first of the next. */
 const LOADER_SLOTS = 4;
@@ -79,7 +113,10 @@ const { state } = memoryPlan;
 
 function fail(error: unknown): void {
   const code = error instanceof LockstepError ? error.code : "LS_COMPUTE";
-  const message = error instanceof LockstepError ? [error.message, error.hint ?? ""].join(" ").trim() : String((error as Error).stack ?? error);
+  const message =
+    error instanceof LockstepError
+      ? [error.message, error.hint ?? ""].join(" ").trim()
+      : String((error as Error).stack ?? error);
   reply({ kind: "failed", code, message });
 }
 
@@ -207,7 +244,11 @@ const print = fingerprint({
   buffer: memoryPlan.nodes[0]!,
 });
 if (!arithmetic.keepsDenormals()) {
-  fail(new LockstepError("LS_DENORMALS", "This thread flushes denormals to zero after TensorFlow ran in it.", { exitCode: 3 }));
+  fail(
+    new LockstepError("LS_DENORMALS", "This thread flushes denormals to zero after TensorFlow ran in it.", {
+      exitCode: 3,
+    }),
+  );
 }
 reply({
   kind: "ready",

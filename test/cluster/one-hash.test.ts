@@ -1,0 +1,112 @@
+import { copyFileSync, cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import { lockstep, type Scratch, scratch } from "../up/support.ts";
+
+/**
+ * The promise, with real processes: one hash for any number of workers. A small generated set, two whole epochs with
+ * augmentation, dropout and batch norm.
+ */
+const IMAGES = 160;
+let place: Scratch;
+let data: string;
+let runs = 0;
+
+beforeAll(async () => {
+  place = scratch();
+  data = join(place.path, "data");
+  await writeSynthetic(data, { train: IMAGES, test: 20, classes: 4, side: 32, seed: 5 });
+});
+afterAll(() => place[Symbol.dispose]());
+
+interface Ended {
+  readonly out: string;
+  readonly summary: Record<string, unknown>;
+}
+
+async function train(
+  workers: number,
+  more: readonly string[],
+  env: Record<string, string> = {},
+  from = data,
+): Promise<Ended> {
+  const out = join(place.path, `run-${++runs}`);
+  const args = ["up", "--workers", String(workers), "--data", from, "--out", out, "--epochs", "2", "--batch", "40"];
+  const run = lockstep([...args, "--no-eval", "--no-nats", "--seed", "7", ...more], env);
+  const { code } = await run.ended;
+  expect(code, run.err()).toBe(0);
+  return { out, summary: JSON.parse(readFileSync(join(out, "summary.json"), "utf8")) as Record<string, unknown> };
+}
+
+const bits = ({ summary }: Ended) => ({
+  weightsSha256: summary.weightsSha256,
+  stateSha256: summary.stateSha256,
+  lineage: summary.lineage,
+});
+
+interface StepLine {
+  readonly step: number;
+  readonly shards: readonly { readonly shard: number; readonly by: string; readonly samples: number }[];
+}
+const stepsOf = (out: string) =>
+  readFileSync(join(out, "steps.ndjson"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as StepLine);
+
+describe("one hash for any number of workers", () => {
+  test.each(["alexnet", "resnet"])(
+    "%s, 8 shards: 1, 2, 3 and 5 workers",
+    async (model) => {
+      const alone = await train(1, ["--model", model, "--shards", "8"]);
+      expect(alone.summary).toMatchObject({ samplesPerEpochExact: true, reproducible: true, epochs: 2 });
+      for (const workers of [2, 3, 5]) {
+        const together = await train(workers, ["--model", model, "--shards", "8"]);
+        expect(bits(together), `${workers} workers`).toEqual(bits(alone));
+        // Each worker computed its own contiguous shards only, and every shard was computed once in each step.
+        for (const { shards } of stepsOf(together.out)) {
+          expect(shards.map(({ shard }) => shard)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+          const owners = shards.map(({ by }) => by);
+          expect(new Set(owners).size).toBe(workers);
+          const changes = owners.filter((by, i) => i > 0 && by !== owners[i - 1]).length;
+          expect(changes).toBe(workers - 1);
+        }
+      }
+    },
+    400_000,
+  );
+
+  test("alexnet, 16 shards: 7 workers", async () => {
+    const alone = await train(1, ["--model", "alexnet", "--shards", "16"]);
+    const together = await train(7, ["--model", "alexnet", "--shards", "16"]);
+    expect(together.summary.workers).toBe(7);
+    expect(bits(together)).toEqual(bits(alone));
+  }, 300_000);
+
+  test("one pixel of one image, and the seed, change it", async () => {
+    const alone = await train(2, ["--model", "alexnet", "--shards", "8"]);
+    const other = join(place.path, "other");
+    cpSync(data, other, { recursive: true });
+    for (const name of readdirSync(data)) copyFileSync(join(data, name), join(other, name));
+    const images = readFileSync(join(other, "train_X.bin"));
+    images[1000]! ^= 64;
+    writeFileSync(join(other, "train_X.bin"), images);
+    const changed = await train(2, ["--model", "alexnet", "--shards", "8"], {}, other);
+    expect(changed.summary.weightsSha256).not.toBe(alone.summary.weightsSha256);
+    expect(changed.summary.lineage).not.toBe(alone.summary.lineage);
+    const seeded = await train(2, ["--model", "alexnet", "--shards", "8", "--seed", "8"]);
+    expect(seeded.summary.weightsSha256).not.toBe(alone.summary.weightsSha256);
+  }, 300_000);
+});
+
+describe("the account of samples", () => {
+  test.each(["skip:11", "repeat:11"])(
+    "a loader that is made to %s an id makes it not exact",
+    async (fault) => {
+      const run = await train(2, ["--model", "alexnet", "--shards", "8"], { LOCKSTEP_LOADER_FAULT: fault });
+      expect(run.summary.samplesPerEpochExact).toBe(false);
+    },
+    120_000,
+  );
+});
