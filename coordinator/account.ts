@@ -8,23 +8,31 @@ import { version } from "../shared/version.ts";
 import type { RunEvent } from "./machine/state.ts";
 import type { Ruler } from "./ruler.ts";
 
+const MOST_MESSAGES = 50;
+
 /** What is shown of a run: metrics and the status that `up`, `status` and the pages ask for. */
 export class Account {
   readonly metrics = new Metrics("coordinator");
-  failures = 0;
   private readonly config: Config;
   private last: LedgerEntry | null = null;
   private readonly finals: { readonly at: number; readonly images: number }[] = [];
   private readonly messages: { readonly time: string; readonly text: string }[] = [];
   private evaluated = 0;
 
-  constructor(config: Config, term: number) {
+  constructor(config: Config) {
     this.config = config;
     const { metrics } = this;
     metrics.set("lockstep_build_info", 1, { part: "coordinator", version, node: process.version });
-    metrics.set("lockstep_run_info", 1, { run: config.runId, model: config.recipe.model.name, recipe: config.recipe.recipe });
-    metrics.set("lockstep_term", term);
+    metrics.set("lockstep_run_info", 1, {
+      run: config.runId,
+      model: config.recipe.model.name,
+      recipe: config.recipe.recipe,
+    });
     metrics.set("lockstep_planned_steps", config.recipe.steps);
+  }
+
+  rules(term: number): void {
+    this.metrics.set("lockstep_term", term);
   }
 
   onFinal(entry: LedgerEntry): void {
@@ -47,10 +55,12 @@ export class Account {
   onEvent(event: RunEvent): void {
     const { metrics } = this;
     if (event.type === "view") {
-      metrics.add("lockstep_view_changes_total", 1, { planned: event.planned ? "true" : "false", reason: viewReason(event.reason) });
+      metrics.add("lockstep_view_changes_total", 1, {
+        planned: event.planned ? "true" : "false",
+        reason: viewReason(event.reason),
+      });
       metrics.set("lockstep_view_number", Number(event.id.split(".")[1]));
     } else if (event.type === "worker" && event.change === "lost") {
-      this.failures += 1;
       metrics.add("lockstep_member_losses_total", 1);
     } else if (event.type === "mismatch") {
       metrics.add("lockstep_mismatches_total", 1);
@@ -59,8 +69,13 @@ export class Account {
       if (event.state === "stored") metrics.set("lockstep_checkpoint_step", event.step);
     }
     const text = sentenceOfEvent(event);
-    if (text !== null) this.messages.push({ time: new Date().toISOString(), text });
-    if (this.messages.length > 50) this.messages.shift();
+    if (text !== null) this.note(text);
+  }
+
+  /** A sentence that `up` and `status` show. */
+  note(text: string): void {
+    this.messages.push({ time: new Date().toISOString(), text });
+    if (this.messages.length > MOST_MESSAGES) this.messages.shift();
   }
 
   collect(ruler: Ruler, broadcaster: Broadcaster | null): void {
@@ -94,7 +109,8 @@ export class Account {
       accuracy: this.last === null ? null : sum(this.last, "correct") / Math.max(1, sum(this.last, "samples")),
       imagesPerSecond: seconds > 0 ? images / seconds : null,
       secondsPerStep: this.finals.length > 1 ? seconds / (this.finals.length - 1) : null,
-      evaluation: state.settings.evaluationBatches === 0 ? null : { done: evaluated, batches: state.settings.evaluationBatches },
+      evaluation:
+        state.settings.evaluationBatches === 0 ? null : { done: evaluated, batches: state.settings.evaluationBatches },
       checkpoint: state.checkpoint?.step ?? null,
       waiting: state.change === null && state.installed !== null ? null : state.saidWaiting || null,
       workers: this.rows(ruler),
@@ -109,7 +125,8 @@ export class Account {
       .map((worker) => {
         const member = state.installed?.members.find((m) => m.incarnation === worker.incarnation);
         const shards = member === undefined ? 0 : member.shards.to - member.shards.from;
-        const joined = member === undefined ? (worker.ready ? "standby" : "loading") : shards > 0 ? "computing" : "joining";
+        const joined =
+          member === undefined ? (worker.ready ? "standby" : "loading") : shards > 0 ? "computing" : "joining";
         return {
           name: worker.name,
           incarnation: worker.incarnation,
@@ -163,21 +180,28 @@ export interface Status {
   readonly messages: readonly { readonly time: string; readonly text: string }[];
 }
 
-const sum = (entry: LedgerEntry, field: "samples" | "correct") => entry.shards.reduce((total, shard) => total + shard[field], 0);
+const sum = (entry: LedgerEntry, field: "samples" | "correct") =>
+  entry.shards.reduce((total, shard) => total + shard[field], 0);
 
 /** One line for people; null for what is of no interest to them. */
 export function sentenceOfEvent(event: RunEvent): string | null {
   switch (event.type) {
     case "worker":
-      return event.change === "connected" ? null : `worker ${event.name} ${event.change}${event.why === "" ? "" : `: ${event.why}`}`;
+      return event.change === "connected"
+        ? null
+        : `worker ${event.name} ${event.change}${event.why === "" ? "" : `: ${event.why}`}`;
     case "view":
-      return `view ${event.id} from step ${event.step ?? "?"} (${event.reason}): ${Object.entries(event.shards).map(([name, shards]) => `${name} ${shards}`).join(", ")}`;
+      return `view ${event.id} from step ${event.step ?? "?"} (${event.reason}): ${Object.entries(event.shards)
+        .map(([name, shards]) => `${name} ${shards}`)
+        .join(", ")}`;
     case "heal":
       return null;
     case "mismatch":
       return `mismatch at step ${event.step}: ${event.detail}`;
     case "checkpoint":
-      return event.state === "requested" ? null : `checkpoint of step ${event.step} ${event.state}${event.detail === "" ? "" : `: ${event.detail}`}`;
+      return event.state === "requested"
+        ? null
+        : `checkpoint of step ${event.step} ${event.state}${event.detail === "" ? "" : `: ${event.detail}`}`;
     case "fallback":
       return `back from step ${event.fromStep} to ${event.toStep}: ${event.reason}`;
     case "waiting":

@@ -25,8 +25,18 @@ export function parseCoordinatorOptions(args: readonly string[]): CoordinatorOpt
       },
     });
     if (values.run === undefined) throw new Error("--run is needed");
-    return { run: values.run, listen: values.listen, port: Number(values.port), start: values.start, insecure: values["insecure-test-network"] };
+    return {
+      run: values.run,
+      listen: values.listen,
+      port: Number(values.port),
+      start: values.start,
+      insecure: values["insecure-test-network"],
+    };
   } catch (cause) {
-    throw new LockstepError("LS_USAGE", `${(cause as Error).message}.`, { hint: "See `npx lockstep coordinator --help`.", exitCode: 2, cause });
+    throw new LockstepError("LS_USAGE", `${(cause as Error).message}.`, {
+      hint: "See `npx lockstep coordinator --help`.",
+      exitCode: 2,
+      cause,
+    });
   }
 }

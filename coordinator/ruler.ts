@@ -1,31 +1,36 @@
-import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import type { ModelFacts, WorkerMessage } from "../shared/protocol/messages.ts";
-import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
+import type { Chronicle } from "./chronicle.ts";
 import { step as advance } from "./machine/machine.ts";
-import { createMachine, type MachineAction, type MachineEvent, type MachineState, type Outcome, type RunEvent } from "./machine/state.ts";
-import type { FoldedHistory } from "./records/history.ts";
-import type { DurableRecord } from "./records/record.ts";
+import {
+  createMachine,
+  type MachineAction,
+  type MachineEvent,
+  type MachineState,
+  type Outcome,
+} from "./machine/state.ts";
+import { addLoss, type FoldedHistory, type LossSum, meanLoss } from "./records/history.ts";
+import { type DurableRecord, finalRecord } from "./records/record.ts";
 import type { Store } from "./records/term-files.ts";
-import type { RunDirectory } from "./run-directory.ts";
 import type { Sessions } from "./sessions.ts";
 import { isRefused, pullSnapshot } from "./worker-calls.ts";
 
 export interface RulerParts {
   readonly config: Config;
-  readonly directory: RunDirectory;
   readonly store: Store;
   readonly history: FoldedHistory;
   readonly checkpoints: CheckpointStore;
-  readonly broadcaster: Broadcaster | null;
+  readonly chronicle: Chronicle;
   readonly testImages: number;
-  log(event: RunEvent | { readonly type: "note"; readonly text: string }): void;
-  onFinal(entry: LedgerEntry): void;
-  onFinish(outcome: Outcome): void;
 }
+
+const TICK_MILLIS = 100;
+/** How often it looks for a newer term while nothing is to be recorded, in milliseconds. */
+const RULING_MILLIS = 500;
 
 /**
  * Rules a run: feeds the membership machine and performs what it decides, in order, each record durable before anything
@@ -33,20 +38,21 @@ export interface RulerParts {
  */
 export class Ruler {
   readonly state: MachineState;
-  /** Ledger entries below this step are durable. */
-  recordedStep: number;
-  facts: ModelFacts | null = null;
-  private readonly parts: RulerParts;
-  private sessions: Sessions | null = null;
-  private readonly queue: MachineAction[] = [];
-  private pumping = false;
-  private finished = false;
+  readonly #parts: RulerParts;
+  readonly #queue: MachineAction[] = [];
+  readonly #timers: NodeJS.Timeout[] = [];
+  #settle: { resolve(outcome: Outcome): void; reject(error: unknown): void } | null = null;
+  #sessions: Sessions | null = null;
+  #recordedStep: number;
+  #facts: ModelFacts | null;
+  #sinceCheckpoint: LossSum;
+  #pumping = false;
+  #over = false;
 
   constructor(parts: RulerParts) {
-    this.parts = parts;
+    this.#parts = parts;
     const { config, history, store, testImages } = parts;
     const { recipe, place } = config;
-    const batches = place.evaluation === null ? 0 : Math.ceil(testImages / place.evaluation.batch);
     this.state = createMachine(
       {
         term: store.term,
@@ -56,93 +62,153 @@ export class Ruler {
         minWorkers: place.minWorkers,
         timing: place.timing,
         checkpointEverySteps: place.checkpoint.everySteps,
-        evaluationBatches: batches,
+        evaluationBatches: place.evaluation === null ? 0 : Math.ceil(testImages / place.evaluation.batch),
       },
       history,
       performance.now(),
     );
-    this.recordedStep = history.ledgerTip?.step ?? 0;
+    // The reign before was asked to stop and did not get to it.
+    this.state.stopping = history.stopping;
+    this.#recordedStep = history.ledgerTip?.step ?? 0;
+    this.#facts = history.facts;
+    this.#sinceCheckpoint = history.sinceCheckpoint;
   }
 
-  /** Starts to rule over these sessions. */
-  start(sessions: Sessions): void {
-    this.sessions = sessions;
-    setInterval(() => this.feed({ kind: "tick" }), 100);
-    setInterval(() => {
-      const message = { kind: "heartbeat", term: this.state.settings.term, recorded: this.recordedStep } as const;
-      for (const incarnation of sessions.incarnations) sessions.send(incarnation, message);
-    }, this.parts.config.place.timing.heartbeatInterval);
+  /** Ledger entries below this step are durable. */
+  get recordedStep(): number {
+    return this.#recordedStep;
+  }
+
+  get facts(): ModelFacts | null {
+    return this.#facts;
+  }
+
+  /**
+   * Rules over these sessions until the run ends.
+   * @throws LockstepError LS_SUPERSEDED where somebody else rules, LS_RECORDS_WRITE: the run goes on under another reign
+   */
+  rule(sessions: Sessions): Promise<Outcome> {
+    this.#sessions = sessions;
+    const { heartbeatInterval } = this.#parts.config.place.timing;
+    this.#timers.push(
+      setInterval(() => this.feed({ kind: "tick" }), TICK_MILLIS),
+      setInterval(() => this.#beat(), heartbeatInterval),
+      setInterval(() => this.#checkRuling(), RULING_MILLIS),
+    );
+    return new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+  }
+
+  /** The run had ended before: what is left is to let go whoever comes, for long enough that everybody can redial. */
+  async conclude(sessions: Sessions, outcome: Outcome): Promise<Outcome> {
+    this.#sessions = sessions;
+    this.#over = true;
+    const { redialMax, heartbeatTimeout } = this.#parts.config.place.timing;
+    await sleep(redialMax + heartbeatTimeout);
+    return outcome;
+  }
+
+  /** Stops the run in order: the request outlives this process. */
+  stop(reason: string): void {
+    if (this.state.stopping === null) this.#record([{ kind: "stop", reason, time: Date.now() }]);
+    this.feed({ kind: "stop", reason });
   }
 
   hello(hello: Extract<WorkerMessage, { kind: "hello" }>): void {
-    const { config } = this.parts;
     const { term } = this.state.settings;
-    this.sessions!.send(hello.incarnation, { kind: "welcome", term, config, fingerprint: this.state.fingerprint });
-    this.feed({ kind: "hello", hello });
+    const { config } = this.#parts;
+    this.#sessions!.send(hello.incarnation, { kind: "welcome", term, config, fingerprint: this.state.fingerprint });
+    if (this.#over) this.#sessions!.send(hello.incarnation, { kind: "release", reason: "the run is over" });
+    else this.feed({ kind: "hello", hello });
   }
 
   message(from: Incarnation, message: WorkerMessage): void {
-    if (message.kind === "ready") this.facts = message.facts;
+    if (message.kind === "ready") this.#facts ??= message.facts;
     this.feed({ kind: "message", from, message });
   }
 
   feed(event: MachineEvent): void {
-    if (this.finished) return;
-    this.queue.push(...advance(this.state, event, performance.now()));
-    if (!this.pumping) void this.pump();
+    if (this.#over) return;
+    const members = new Set(this.state.installed?.members.map(({ incarnation }) => incarnation));
+    const actions = advance(this.state, event, performance.now());
+    for (const action of actions) this.#recordLoss(action, members);
+    this.#queue.push(...actions);
+    if (!this.#pumping) void this.#pump();
   }
 
-  private async pump(): Promise<void> {
-    this.pumping = true;
+  async #pump(): Promise<void> {
+    this.#pumping = true;
     try {
-      while (this.queue.length > 0) {
+      while (this.#queue.length > 0) {
         const records: DurableRecord[] = [];
-        const done: MachineAction[] = [];
+        const recorded: MachineAction[] = [];
         // Records that stand together share one flush.
-        while (this.queue[0] !== undefined && recordsOf(this.queue[0]) !== null) {
-          records.push(...recordsOf(this.queue[0])!);
-          done.push(this.queue.shift()!);
+        for (let head = this.#queue[0]; head !== undefined; head = this.#queue[0]) {
+          const theirs = this.#recordsOf(head);
+          if (theirs === null) break;
+          records.push(...theirs);
+          recorded.push(this.#queue.shift()!);
         }
-        if (records.length > 0) await this.parts.store.append(records);
-        for (const action of done) this.recorded(action);
-        const action = this.queue.shift();
-        if (action !== undefined) this.perform(action);
+        if (records.length > 0) await this.#parts.store.append(records);
+        for (const action of recorded) this.#onRecorded(action);
+        const action = this.#queue.shift();
+        if (action !== undefined) await this.#perform(action);
       }
     } catch (error) {
-      this.fail(error);
+      this.#fail(error);
+    } finally {
+      this.#pumping = false;
     }
-    this.pumping = false;
   }
 
-  private recorded(action: MachineAction): void {
+  #recordsOf(action: MachineAction): DurableRecord[] | null {
+    const time = Date.now();
+    switch (action.kind) {
+      case "recordView":
+        return [{ kind: "view", view: action.view as never, base: action.base, reason: action.reason, time }];
+      case "recordFinal":
+        return action.entries.map((entry) => finalRecord(entry, time));
+      case "recordFirst":
+        // Facts came with the same message.
+        return [
+          { kind: "first", fingerprint: [...action.fingerprint], root: action.root, facts: this.#facts as never },
+        ];
+      case "recordTruncate":
+        return [{ kind: "truncate", tip: action.tip }];
+      default:
+        return null;
+    }
+  }
+
+  #onRecorded(action: MachineAction): void {
+    if (action.kind === "recordTruncate") this.#recordedStep = action.tip.step;
     if (action.kind !== "recordFinal") return;
     for (const entry of action.entries) {
-      this.recordedStep = entry.step + 1;
-      this.parts.onFinal(entry);
+      this.#recordedStep = entry.step + 1;
+      this.#sinceCheckpoint = addLoss(this.#sinceCheckpoint, entry.loss);
+      this.#parts.chronicle.final(entry, Date.now());
     }
   }
 
-  private perform(action: MachineAction): void {
-    const { parts } = this;
+  #perform(action: MachineAction): void | Promise<void> {
+    const { chronicle } = this.#parts;
     switch (action.kind) {
       case "send":
-        return this.sessions!.send(action.to, action.message);
+        if (action.message.kind === "restore") return this.#sendRestore(action.to, action.message);
+        return this.#sessions?.send(action.to, action.message);
       case "close":
-        return this.sessions!.close(action.incarnation);
+        return this.#sessions?.close(action.incarnation);
       case "storeCheckpoint":
-        return void this.storeCheckpoint(action);
+        return void this.#storeCheckpoint(action);
       case "probe":
         return void isRefused(action.address).then((refused) => {
           if (refused) this.feed({ kind: "refused", incarnation: action.incarnation });
         });
       case "event":
-        return parts.log(action.event);
+        return chronicle.event(action.event);
       case "finish":
-        this.finished = true;
-        return void this.parts.store
-          .append([{ kind: "end", outcome: action.outcome.kind, time: Date.now() }])
-          .catch(() => {})
-          .then(() => parts.onFinish(action.outcome));
+        return this.#finish(action.outcome);
       case "recordView":
       case "recordFinal":
       case "recordFirst":
@@ -153,48 +219,79 @@ export class Ruler {
     }
   }
 
-  private async storeCheckpoint({ from, tip, bytes }: Extract<MachineAction, { kind: "storeCheckpoint" }>): Promise<void> {
-    const { config, checkpoints, store } = this.parts;
+  /** A checkpoint that is torn or was changed is not loaded; the machine chooses again. */
+  async #sendRestore(
+    to: Incarnation,
+    message: Extract<MachineAction, { kind: "send" }>["message"] & { kind: "restore" },
+  ): Promise<void> {
+    const { checkpoints } = this.#parts;
+    const { tip } = message;
+    if (tip.step === 0 || (await checkpoints.usable(tip.step))) return this.#sessions?.send(to, message);
+    const next = await checkpoints.newestUsable();
+    this.feed({ kind: "checkpointLost", tip, next: next?.tip ?? null });
+  }
+
+  async #storeCheckpoint({ from, tip, bytes }: Extract<MachineAction, { kind: "storeCheckpoint" }>): Promise<void> {
+    const { config, checkpoints, store } = this.#parts;
     const worker = this.state.workers.get(from);
     try {
-      if (worker === undefined || this.facts === null) throw new LockstepError("LS_SNAPSHOT", "The worker that holds the snapshot is gone.");
+      if (worker === undefined) throw new LockstepError("LS_SNAPSHOT", "The worker that holds the snapshot is gone.");
+      if (this.#facts?.stateBytes !== bytes) throw new LockstepError("LS_SNAPSHOT", `The snapshot has ${bytes} bytes.`);
+      const loss = meanLoss(this.#sinceCheckpoint);
       const pieces = pullSnapshot(worker.address, config.runId, tip, bytes);
-      const record = await checkpoints.write(tip, config.runId, this.facts, pieces);
+      const record = await checkpoints.write(tip, this.#facts, loss, pieces);
       await store.append([{ kind: "checkpoint", ...record }]);
-      await checkpoints.recorded(record);
+      this.#sinceCheckpoint = { steps: 0, loss: 0 };
+      checkpoints.recorded(record);
       this.feed({ kind: "checkpointStored", tip });
     } catch (error) {
       this.feed({ kind: "checkpointFailed", tip, reason: sentenceOf(error) });
     }
   }
 
-  private fail(error: unknown): void {
-    this.finished = true;
-    const code = error instanceof LockstepError ? error.code : "LS_COORDINATOR";
-    this.parts.onFinish({ kind: "failed", code, message: sentenceOf(error) });
+  /** Counted across the reigns of a run; nothing follows from it, so that nothing waits for it. */
+  #recordLoss(action: MachineAction, members: ReadonlySet<Incarnation>): void {
+    if (action.kind !== "event" || action.event.type !== "worker" || action.event.change !== "lost") return;
+    const { worker, why } = action.event;
+    if (members.has(worker)) this.#record([{ kind: "loss", worker, why, time: Date.now() }]);
+  }
+
+  #record(records: readonly DurableRecord[]): void {
+    this.#parts.store.append(records).catch((error: unknown) => this.#fail(error));
+  }
+
+  #beat(): void {
+    const sessions = this.#sessions!;
+    const message = { kind: "heartbeat", term: this.state.settings.term, recorded: this.#recordedStep } as const;
+    for (const incarnation of sessions.incarnations) sessions.send(incarnation, message);
+  }
+
+  /** One that was frozen while somebody took over must let its workers go, also when it has nothing to record. */
+  #checkRuling(): void {
+    try {
+      this.#parts.store.checkRuling();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async #finish(outcome: Outcome): Promise<void> {
+    this.#end();
+    if (outcome.kind === "failed" && outcome.code === "LS_SUPERSEDED")
+      throw new LockstepError(outcome.code, outcome.message);
+    const message = outcome.kind === "done" ? "" : outcome.kind === "stopped" ? outcome.reason : outcome.message;
+    const code = outcome.kind === "failed" ? outcome.code : null;
+    await this.#parts.store.append([{ kind: "end", outcome: outcome.kind, message, code, time: Date.now() }]);
+    this.#settle?.resolve(outcome);
+  }
+
+  #fail(error: unknown): void {
+    this.#end();
+    this.#settle?.reject(error);
+  }
+
+  #end(): void {
+    this.#over = true;
+    for (const timer of this.#timers) clearInterval(timer);
   }
 }
-
-function recordsOf(action: MachineAction): DurableRecord[] | null {
-  const time = Date.now();
-  switch (action.kind) {
-    case "recordView":
-      return [{ kind: "view", view: action.view as never, base: action.base, reason: action.reason, time }];
-    case "recordFinal":
-      return action.entries.map((entry) => ({ kind: "final", entry: plainEntry(entry), time }));
-    case "recordFirst":
-      return [{ kind: "first", fingerprint: [...action.fingerprint], root: action.root }];
-    case "recordTruncate":
-      return [{ kind: "truncate", tip: action.tip }];
-    default:
-      return null;
-  }
-}
-
-const finite = (value: number) => (Number.isFinite(value) ? value : null);
-const plainEntry = (entry: LedgerEntry) => ({
-  ...entry,
-  shards: entry.shards.map((shard) => ({ ...shard })),
-  loss: finite(entry.loss),
-  gradientNorm: finite(entry.gradientNorm),
-});

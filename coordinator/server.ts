@@ -1,7 +1,18 @@
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
+import type { ControlRequest, PredictionsRequest } from "../shared/rpc/clients.ts";
 import { channelOptions, coordinatorService, grpc, listen } from "../shared/rpc/service.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
-import type { Sessions } from "./sessions.ts";
+import type { SessionCall, Sessions } from "./sessions.ts";
+
+interface PullCheckpointRequest {
+  readonly run: string;
+  readonly step: number;
+  /** Bytes [from, to) of the file; to its end where `to` is 0. */
+  readonly from: number;
+  readonly to: number;
+}
+
+type PullCheckpointCall = grpc.ServerWritableStream<PullCheckpointRequest, Buffer>;
 
 export interface CoordinatorHandlers {
   readonly run: string;
@@ -12,18 +23,6 @@ export interface CoordinatorHandlers {
   inject(target: string, fault: string): string;
   /** Bytes of one evaluation batch in the form of `encodeBatch`. */
   predictions(batch: number, bytes: Buffer): void;
-}
-
-interface PredictionsRequest {
-  readonly run: string;
-  readonly batch: number;
-  readonly from: number;
-  readonly samples: number;
-  readonly classes: number;
-  readonly mapHeight: number;
-  readonly mapWidth: number;
-  readonly logits: Buffer;
-  readonly maps: Buffer;
 }
 
 /** The gRPC service of the coordinator. */
@@ -38,14 +37,14 @@ export class CoordinatorServer {
   async start(host: string, port: number): Promise<string> {
     const { handlers } = this;
     this.server.addService(coordinatorService, {
-      session: (call: grpc.ServerDuplexStream<object, object>) => handlers.sessions.open(call),
-      pullCheckpoint: (call: grpc.ServerWritableStream<{ run: string; step: number }, Buffer>) => void this.onPullCheckpoint(call),
+      session: (call: SessionCall) => handlers.sessions.open(call),
+      pullCheckpoint: (call: PullCheckpointCall) => void this.onPullCheckpoint(call),
       pushPredictions: unary<PredictionsRequest>((request) => {
         handlers.predictions(request.batch, encodeBatch(request));
         return { ok: true, message: "" };
       }),
       getStatus: unary(() => ({ json: JSON.stringify(handlers.status()) })),
-      control: unary<{ action: string; target: string; detail: string }>(({ action, target, detail }) => {
+      control: unary<ControlRequest>(({ action, target, detail }) => {
         if (action === "inject") return { ok: true, message: handlers.inject(target, detail) };
         if (action !== "stop") throw new LockstepError("LS_USAGE", `There is no action "${action}".`);
         handlers.stop(detail);
@@ -55,7 +54,11 @@ export class CoordinatorServer {
     try {
       return await listen(this.server, host, port);
     } catch (cause) {
-      throw new LockstepError("LS_LISTEN", `The coordinator cannot listen on ${host}:${port}: ${(cause as Error).message}.`, { exitCode: 3, cause });
+      throw new LockstepError(
+        "LS_LISTEN",
+        `The coordinator cannot listen on ${host}:${port}: ${(cause as Error).message}.`,
+        { exitCode: 3, cause },
+      );
     }
   }
 
@@ -63,18 +66,24 @@ export class CoordinatorServer {
     this.server.forceShutdown();
   }
 
-  private async onPullCheckpoint(call: grpc.ServerWritableStream<{ run: string; step: number }, Buffer>): Promise<void> {
-    const { run, step } = call.request;
-    const file = run === this.handlers.run ? this.handlers.checkpoints.read(step) : null;
-    if (file === null) {
-      const details = `LS_NO_CHECKPOINT: there is no checkpoint of step ${step}`;
-      return void call.destroy(Object.assign(new Error(details), { code: grpc.status.NOT_FOUND, details }));
+  private async onPullCheckpoint(call: PullCheckpointCall): Promise<void> {
+    const { run, step, from, to } = call.request;
+    try {
+      const { checkpoints } = this.handlers;
+      const usable = run === this.handlers.run && (await checkpoints.usable(step));
+      const pieces = usable ? checkpoints.read(step, from, to) : null;
+      if (pieces === null) throw new LockstepError("LS_NO_CHECKPOINT", `There is no sound checkpoint of step ${step}.`);
+      const gone = new Promise<void>((resolve) => call.once("cancelled", resolve));
+      for await (const piece of pieces) {
+        if (call.cancelled) return;
+        const taken = call.write(piece) ? null : new Promise<void>((resolve) => call.once("drain", resolve));
+        if (taken !== null) await Promise.race([taken, gone]);
+      }
+      call.end();
+    } catch (error) {
+      const details = sentenceOf(error);
+      call.destroy(Object.assign(new Error(details), { code: grpc.status.NOT_FOUND, details }));
     }
-    for await (const piece of file) {
-      if (call.cancelled) return;
-      if (!call.write(piece)) await new Promise((resolve) => call.once("drain", () => resolve(null)));
-    }
-    call.end();
   }
 }
 

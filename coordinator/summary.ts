@@ -1,8 +1,8 @@
 import type { Config } from "../shared/config/schema.ts";
-import { idsDigest } from "../shared/plan/digest.ts";
 import type { Plan } from "../shared/plan/plan.ts";
 import type { ModelFacts } from "../shared/protocol/messages.ts";
-import type { DurableRecord } from "./records/record.ts";
+import { acceptStep, emptyLedger, isExact, truncateLedger } from "./ledger.ts";
+import { type DurableRecord, entryOf } from "./records/record.ts";
 
 /** summary.json as the coordinator can write it; the evaluator adds accuracy and the exported model's figures. */
 export interface Summary {
@@ -30,6 +30,8 @@ export interface Summary {
   readonly views: number;
   readonly failuresSurvived: number;
   readonly samplesPerEpochExact: boolean;
+  /** The first micro-batch whose samples were not the planned ones; null where all were. */
+  readonly firstDifference: { readonly step: number; readonly shard: number } | null;
 }
 
 export interface SummaryParts {
@@ -37,46 +39,43 @@ export interface SummaryParts {
   readonly plan: Plan;
   readonly records: Iterable<DurableRecord>;
   readonly outcome: string;
-  readonly facts: ModelFacts | null;
-  readonly failures: number;
+  readonly facts: Pick<ModelFacts, "parameters"> | null;
   readonly stateSha256: string | null;
   readonly startedAt: number;
   readonly endedAt: number;
   readonly testImages: number;
 }
 
-/** Pure: folds the records into the summary. Times in milliseconds since the epoch. */
+/** Pure: folds the records into the summary. Times in milliseconds since 1970. */
 export function summarize(parts: SummaryParts): Summary {
   const { config, plan } = parts;
   const { recipe } = config;
-  let steps = 0;
-  let lineage = "";
-  let exact = true;
+  let ledger = emptyLedger;
+  let root = "";
   let views = 0;
   let workers = 0;
-  let images = 0;
-  let firstFinal: number | null = null;
-  let lastFinal: number | null = null;
+  let failures = 0;
+  let pace = null as Pace | null;
   for (const record of parts.records) {
-    if (record.kind === "start") {
-      images = 0;
-      firstFinal = null;
-    } else if (record.kind === "truncate") {
-      steps = record.tip.step;
-    } else if (record.kind === "view") {
+    if (record.kind === "start") pace = null;
+    else if (record.kind === "first") root = record.root;
+    else if (record.kind === "truncate") ledger = truncateLedger(ledger, record.tip.step, record.tip.lineage);
+    else if (record.kind === "loss") failures += 1;
+    else if (record.kind === "view") {
       views += 1;
       workers = Math.max(workers, record.view.members.length);
     } else if (record.kind === "final") {
-      const { entry, time } = record;
-      exact &&= entry.step === steps && isExact(plan, entry.step, entry.shards);
-      steps = entry.step + 1;
-      lineage = entry.lineage;
-      if (firstFinal === null) firstFinal = time;
-      else images += entry.shards.reduce((sum, shard) => sum + shard.samples, 0);
-      lastFinal = time;
+      ledger = acceptStep(ledger, entryOf(record), plan);
+      const images = record.samples.reduce((sum, samples) => sum + samples, 0);
+      // The first step only starts the clock: how long it took is not known.
+      pace =
+        pace === null
+          ? { first: record.time, last: record.time, images: 0 }
+          : { ...pace, last: record.time, images: pace.images + images };
     }
   }
-  const seconds = firstFinal === null || lastFinal === null ? 0 : (lastFinal - firstFinal) / 1000;
+  const seconds = pace === null ? 0 : (pace.last - pace.first) / 1000;
+  const [difference] = ledger.differences;
   return {
     run: config.runId,
     outcome: parts.outcome,
@@ -85,14 +84,14 @@ export function summarize(parts: SummaryParts): Summary {
     seed: recipe.seed,
     shards: recipe.shards,
     workers,
-    steps,
-    epochs: steps / recipe.stepsPerEpoch,
-    imagesPerSecond: seconds > 0 ? images / seconds : null,
+    steps: ledger.steps,
+    epochs: ledger.steps / recipe.stepsPerEpoch,
+    imagesPerSecond: pace !== null && seconds > 0 ? pace.images / seconds : null,
     wallSeconds: (parts.endedAt - parts.startedAt) / 1000,
     evaluationSeconds: null,
     weightsSha256: null,
     stateSha256: parts.stateSha256,
-    lineage,
+    lineage: ledger.steps === 0 ? root : ledger.lineage,
     reproducible: true,
     reproducibleReason: `deterministic kernels, ${recipe.precision}, ${recipe.execution} execution, fixed sums over ${recipe.shards} shards; workers of equal fingerprint`,
     parameters: parts.facts?.parameters ?? 0,
@@ -100,13 +99,15 @@ export function summarize(parts: SummaryParts): Summary {
     accuracy: null,
     testImages: parts.testImages,
     views,
-    failuresSurvived: parts.failures,
-    samplesPerEpochExact: exact,
+    failuresSurvived: failures,
+    samplesPerEpochExact: isExact(ledger),
+    firstDifference: difference === undefined ? null : { step: difference.step, shard: difference.shard },
   };
 }
 
-/** Did every shard feed exactly the samples that the plan gives it, in order? */
-function isExact(plan: Plan, step: number, shards: readonly { readonly shard: number; readonly idsDigest: string }[]): boolean {
-  if (shards.length !== plan.shards) return false;
-  return shards.every((record, shard) => record.shard === shard && record.idsDigest === idsDigest(plan.microBatch(step, shard)));
+interface Pace {
+  readonly first: number;
+  readonly last: number;
+  /** Images of the steps after the first. */
+  readonly images: number;
 }

@@ -1,124 +1,212 @@
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { open, rename, writeFile } from "node:fs/promises";
+import { type FileHandle, open, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { LockstepError } from "../../shared/errors.ts";
+import { LockstepError, sentenceOf } from "../../shared/errors.ts";
+import { encodeHeader } from "../../shared/model/safetensors.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
-import type { CheckpointRecord } from "../records/history.ts";
-import { syncDirectory } from "../records/term-files.ts";
+import { replaceFile, syncDirectory, writeAll } from "../files/durable.ts";
+import type { CheckpointRecord } from "../records/record.ts";
+import { bestOf, retained } from "./retention.ts";
+import { fileSha256 } from "./state-digest.ts";
+import { StateHash } from "./state-hash.ts";
+
+export interface CheckpointOptions {
+  readonly directory: string;
+  readonly run: string;
+  /** How many of the newest are kept, besides the best. */
+  readonly keep: number;
+  readonly term: number;
+  /** Recorded checkpoints, oldest first. */
+  readonly recorded: readonly CheckpointRecord[];
+  /** Throws where this coordinator does not rule any more: nothing of the new ruler's is replaced then. */
+  checkRuling(): void;
+  /** One line for people. */
+  warn(line: string): void;
+  /** Opens a file to write; a test's disk may be full. */
+  readonly open?: (path: string) => Promise<Pick<FileHandle, "write" | "sync" | "close">>;
+}
+
+const PIECE = 1 << 20;
 
 /**
  * Checkpoints of a run: safetensors files whose tensors are the flat vectors of the state image (weights, optimizer
- * slots, moving average), with lineage and position in the metadata. Written under a temporary name, flushed, renamed.
+ * slots, moving average), with lineage and position in the metadata. One is written under a temporary name, flushed and
+ * renamed; it counts once it is recorded; it is used only if size and SHA-256 are the recorded ones.
  */
 export class CheckpointStore {
-  private readonly directory: string;
-  private readonly keep: number;
-  private list: CheckpointRecord[];
+  readonly #options: CheckpointOptions;
+  #recorded: CheckpointRecord[];
+  /** What was verified, by file: it is not hashed again while the file has not been touched. */
+  readonly #verified = new Map<string, string>();
 
-  constructor(directory: string, keep: number, known: readonly CheckpointRecord[]) {
-    this.directory = directory;
-    this.keep = keep;
-    this.list = known.filter((record) => existsSync(join(directory, record.file)));
-    mkdirSync(directory, { recursive: true });
-    for (const name of readdirSync(directory)) if (name.endsWith(".partial")) rmSync(join(directory, name), { force: true });
-  }
-
-  /**
-   * Writes a checkpoint from the pieces of the state image.
-   * @throws LockstepError LS_CHECKPOINT_WRITE where the disk is full, or the pieces do not make the image
-   */
-  async write(tip: Tip, run: string, facts: ModelFacts, pieces: AsyncIterable<Buffer>): Promise<CheckpointRecord> {
-    const file = `step-${tip.step}.safetensors`;
-    const path = join(this.directory, file);
-    const temporary = `${path}.partial`;
-    const header = headerOf(tip, run, facts);
-    const hash = createHash("sha256");
-    let bytes = 0;
-    const handle = await open(temporary, "w", 0o600);
-    try {
-      const put = async (piece: Buffer) => {
-        hash.update(piece);
-        bytes += piece.length;
-        await handle.write(piece);
-      };
-      await put(header);
-      for await (const piece of pieces) await put(piece);
-      if (bytes !== header.length + facts.stateBytes) throw new Error(`${bytes - header.length} of ${facts.stateBytes} bytes came`);
-      await handle.sync();
-    } catch (cause) {
-      rmSync(temporary, { force: true });
-      throw new LockstepError("LS_CHECKPOINT_WRITE", `The checkpoint of step ${tip.step} was not written: ${(cause as Error).message}.`, {
-        hint: "Free some disk space; training goes on.",
-        cause,
-      });
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
-    syncDirectory(this.directory);
-    return { tip, file, sha256: hash.digest("hex"), bytes };
-  }
-
-  /** The record is durable: writes the manifest and deletes what is not kept. */
-  async recorded(record: CheckpointRecord): Promise<void> {
-    this.list = [...this.list.filter((known) => known.file !== record.file), record];
-    while (this.list.length > this.keep) rmSync(join(this.directory, this.list.shift()!.file), { force: true });
-    const manifest = join(this.directory, "manifest.json");
-    await writeFile(`${manifest}.partial`, JSON.stringify(this.list, null, 2));
-    await rename(`${manifest}.partial`, manifest);
+  constructor(options: CheckpointOptions) {
+    this.#options = options;
+    mkdirSync(options.directory, { recursive: true });
+    this.#recorded = options.recorded.filter(({ file }) => existsSync(this.path(file)));
+    this.#sweep();
   }
 
   get newest(): CheckpointRecord | null {
-    return this.list.at(-1) ?? null;
+    return this.#recorded.at(-1) ?? null;
   }
 
-  /** Checks size and SHA-256; a torn or tampered file is given up with one line, and the one before is the newest. */
-  async verifyNewest(onLost: (line: string) => void): Promise<CheckpointRecord | null> {
-    for (;;) {
-      const record = this.list.at(-1);
-      if (record === undefined) return null;
-      const path = join(this.directory, record.file);
-      if (existsSync(path) && statSync(path).size === record.bytes && (await sha256Of(path)) === record.sha256) return record;
-      onLost(`The checkpoint ${record.file} is torn or was changed and is not used; the one before it is.`);
-      this.list.pop();
+  path(file: string): string {
+    return join(this.#options.directory, file);
+  }
+
+  /**
+   * Writes a checkpoint from the pieces of the state image. It does not count yet.
+   * @param loss mean training loss of the steps since the checkpoint before
+   * @throws LockstepError LS_CHECKPOINT_WRITE where the disk is full, or the pieces do not make the image
+   */
+  async write(
+    tip: Tip,
+    facts: ModelFacts,
+    loss: number | null,
+    pieces: AsyncIterable<Uint8Array>,
+  ): Promise<CheckpointRecord> {
+    const { directory, run, term, checkRuling } = this.#options;
+    const file = `step-${tip.step}.safetensors`;
+    // Coordinators of two terms may write at once: each under a name of its own.
+    const temporary = this.path(`step-${tip.step}.term-${term}.partial`);
+    try {
+      const { bytes, sha256 } = await this.#fill(temporary, headerOf(tip, run, facts), tip, facts.stateBytes, pieces);
+      checkRuling();
+      await rename(temporary, this.path(file));
+      syncDirectory(directory);
+      return { tip, file, sha256, bytes, loss };
+    } catch (cause) {
+      rmSync(temporary, { force: true });
+      if (cause instanceof LockstepError && cause.code === "LS_SUPERSEDED") throw cause;
+      const hint = "Look at the disk; training goes on.";
+      const message = `The checkpoint of step ${tip.step} was not written: ${sentenceOf(cause)}.`;
+      throw new LockstepError("LS_CHECKPOINT_WRITE", message, { hint, cause });
     }
   }
 
-  /** The bytes of a recorded checkpoint's file; null for one that is not there. */
-  read(step: number): AsyncIterable<Buffer> | null {
-    const record = this.list.find(({ tip }) => tip.step === step);
+  /** A checkpoint's record is durable: shows it in the manifest, then deletes what is not kept any more. */
+  recorded(record: CheckpointRecord): void {
+    this.#recorded = [...this.#recorded.filter(({ tip }) => tip.step !== record.tip.step), record];
+    this.#verified.set(record.file, this.#stamp(record.file));
+    this.#forgetOld();
+  }
+
+  /** The newest one that is sound; those that are not are given up, each with a line. */
+  async newestUsable(): Promise<CheckpointRecord | null> {
+    for (let record = this.newest; record !== null; record = this.newest) {
+      if (await this.usable(record.tip.step)) return record;
+    }
+    return null;
+  }
+
+  /** Is there a sound checkpoint of this step? One that is torn or was changed is given up with one line. */
+  async usable(step: number): Promise<boolean> {
+    const record = this.#recorded.find(({ tip }) => tip.step === step);
+    if (record === undefined) return false;
+    const wrong = await this.#flaw(record);
+    if (wrong === null) return true;
+    this.#options.warn(`Checkpoint ${record.file} is not used: ${wrong}. The one before it is.`);
+    this.#recorded = this.#recorded.filter((other) => other !== record);
+    this.#writeManifest();
+    return false;
+  }
+
+  /** Bytes [from, to) of a recorded checkpoint's file, to its end where `to` is 0; null for one that is not there. */
+  read(step: number, from = 0, to = 0): AsyncIterable<Buffer> | null {
+    const record = this.#recorded.find(({ tip }) => tip.step === step);
     if (record === undefined) return null;
-    return createReadStream(join(this.directory, record.file), { highWaterMark: 1 << 20 });
+    const end = to === 0 ? record.bytes : Math.min(to, record.bytes);
+    if (from >= end) return null;
+    return createReadStream(this.path(record.file), { highWaterMark: PIECE, start: from, end: end - 1 });
+  }
+
+  async #fill(path: string, header: Uint8Array, tip: Tip, stateBytes: number, pieces: AsyncIterable<Uint8Array>) {
+    const hash = createHash("sha256");
+    const state = await StateHash.of(stateBytes);
+    let bytes = 0;
+    const handle = await (this.#options.open ?? ((name) => open(name, "w", 0o644)))(path);
+    try {
+      const put = async (piece: Uint8Array) => {
+        hash.update(piece);
+        bytes += piece.length;
+        if (bytes > header.length + stateBytes) throw new Error(`more than ${stateBytes} bytes came`);
+        if (bytes > header.length) state.update(piece);
+        await writeAll(handle, piece);
+      };
+      await put(header);
+      for await (const piece of pieces) await put(piece);
+      if (bytes !== header.length + stateBytes) throw new Error(`${bytes - header.length} of ${stateBytes} bytes came`);
+      if (state.digest() !== tip.stateHash) throw new Error("what came is not the recorded state");
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    return { bytes, sha256: hash.digest("hex") };
+  }
+
+  async #flaw({ file, bytes, sha256 }: CheckpointRecord): Promise<string | null> {
+    const path = this.path(file);
+    if (!existsSync(path)) return "it is missing";
+    const { size } = statSync(path);
+    if (size !== bytes) return `it has ${size} bytes instead of ${bytes}`;
+    const stamp = this.#stamp(file);
+    if (this.#verified.get(file) === stamp) return null;
+    if ((await fileSha256(path)) !== sha256) return "its SHA-256 is not the recorded one";
+    this.#verified.set(file, stamp);
+    return null;
+  }
+
+  #stamp(file: string): string {
+    const { ino, size, mtimeNs, ctimeNs } = statSync(this.path(file), { bigint: true });
+    return `${ino}/${size}/${mtimeNs}/${ctimeNs}`;
+  }
+
+  #forgetOld(): void {
+    const kept = retained(this.#recorded, this.#options.keep);
+    const gone = this.#recorded.filter((record) => !kept.includes(record));
+    this.#recorded = kept;
+    this.#writeManifest();
+    for (const { file } of gone) {
+      this.#verified.delete(file);
+      rmSync(this.path(file), { force: true });
+    }
+  }
+
+  #writeManifest(): void {
+    const best = bestOf(this.#recorded);
+    const manifest = this.#recorded.map((record) => ({ ...record, best: record === best }));
+    try {
+      replaceFile(this.path("manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+    } catch (error) {
+      this.#options.warn(`The manifest of the checkpoints was not written: ${sentenceOf(error)}.`);
+    }
+  }
+
+  /** Removes what crashes of older terms left: unfinished files, and finished ones that were never recorded. */
+  #sweep(): void {
+    const { directory, term } = this.#options;
+    const known = new Set(this.#recorded.map(({ file }) => file));
+    for (const name of readdirSync(directory)) {
+      const partial = /^step-\d+\.term-(\d+)\.partial$/.exec(name);
+      const abandoned = partial !== null && Number(partial[1]) < term;
+      const unrecorded = /^step-\d+\.safetensors$/.test(name) && known.size > 0 && !known.has(name);
+      if (abandoned || unrecorded) rmSync(this.path(name), { force: true });
+    }
+    if (known.size > 0) this.#forgetOld();
   }
 }
 
-async function sha256Of(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-  return hash.digest("hex");
-}
-
-/** Header of a safetensors file (https://github.com/huggingface/safetensors): u64 length, JSON padded with spaces. */
-function headerOf(tip: Tip, run: string, facts: ModelFacts): Buffer {
-  const tensors: Record<string, unknown> = {
-    __metadata__: {
+function headerOf(tip: Tip, run: string, facts: ModelFacts): Uint8Array {
+  return encodeHeader(
+    facts.sections.map(({ name, floats }) => ({ name, dtype: "F32", shape: [floats] })),
+    {
       format: "lockstep-checkpoint-1",
       run,
       step: String(tip.step),
       lineage: tip.lineage,
       stateHash: tip.stateHash,
     },
-  };
-  let at = 0;
-  for (const { name, floats } of facts.sections) {
-    tensors[name] = { dtype: "F32", shape: [floats], data_offsets: [at, at + floats * 4] };
-    at += floats * 4;
-  }
-  const json = JSON.stringify(tensors);
-  const text = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  return Buffer.concat([length, text]);
+  );
 }

@@ -1,55 +1,82 @@
-import type { History } from "../machine/state.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { Tip, View } from "../../shared/protocol/view.ts";
-import type { DurableRecord } from "./record.ts";
+import type { History } from "../machine/state.ts";
+import { type CheckpointRecord, type DurableRecord, type RecordOf, viewOf } from "./record.ts";
 
-export interface CheckpointRecord {
-  readonly tip: Tip;
-  readonly file: string;
-  readonly sha256: string;
-  readonly bytes: number;
+/** What a new reign starts from. Its size does not grow with the number of steps. */
+export interface FoldedHistory extends History {
+  /** Recorded checkpoints of the surviving line, oldest first. */
+  readonly checkpoints: readonly CheckpointRecord[];
+  /** Mean loss of the steps behind the last checkpoint is summed from here. */
+  readonly sinceCheckpoint: LossSum;
+  readonly facts: ModelFacts | null;
+  /** A stop was asked for and has not ended yet. */
+  readonly stopping: string | null;
+  readonly ended: RecordOf<"end"> | null;
 }
 
-export interface FoldedHistory extends History {
-  /** All recorded checkpoints, oldest first. */
-  readonly checkpoints: readonly CheckpointRecord[];
-  readonly ended: string | null;
+export interface LossSum {
+  readonly steps: number;
+  readonly loss: number;
 }
 
 /** Views of older terms that may still run somewhere. */
 const RECENT_VIEWS = 8;
+/** Files of older ones were deleted long ago. */
+const RECENT_CHECKPOINTS = 1024;
 
-/** Folds the records that count into what a new reign starts from. */
+/**
+ * Folds the records that count.
+ * @throws LockstepError LS_RECORDS_DAMAGED where final steps are not in sequence
+ */
 export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
   const views: View[] = [];
-  let ledgerTip: Tip | null = null;
-  let first: { readonly fingerprint: readonly string[]; readonly root: string } | null = null;
-  let ended: string | null = null;
-  const checkpoints: CheckpointRecord[] = [];
+  let ledgerTip: Tip | null = null as Tip | null;
+  let first: RecordOf<"first"> | null = null as RecordOf<"first"> | null;
+  let ended: RecordOf<"end"> | null = null;
+  let stopping: string | null = null;
+  let checkpoints: CheckpointRecord[] = [];
+  let since: LossSum = { steps: 0, loss: 0 };
   for (const record of records) {
     switch (record.kind) {
       case "view":
-        views.push(record.view as unknown as View);
+        views.push(viewOf(record));
         if (views.length > RECENT_VIEWS) views.shift();
         break;
-      case "final":
-        ledgerTip = { step: record.entry.step + 1, lineage: record.entry.lineage, stateHash: record.entry.stateHash };
+      case "final": {
+        if (record.step !== (ledgerTip?.step ?? 0)) throw outOfSequence(record.step, ledgerTip?.step ?? 0);
+        ledgerTip = { step: record.step + 1, lineage: record.lineage, stateHash: record.state };
+        since = addLoss(since, record.loss);
         break;
+      }
       case "truncate":
         ledgerTip = record.tip;
+        checkpoints = checkpoints.filter(({ tip }) => tip.step <= record.tip.step);
         break;
-      case "checkpoint":
-        checkpoints.push(record);
+      case "checkpoint": {
+        const { kind: _, ...checkpoint } = record;
+        checkpoints = [...checkpoints.filter(({ tip }) => tip.step !== record.tip.step), checkpoint].slice(
+          -RECENT_CHECKPOINTS,
+        );
+        since = { steps: 0, loss: 0 };
         break;
+      }
       case "first":
         first = record;
         break;
       case "start":
         ended = null;
+        stopping = null;
+        break;
+      case "stop":
+        stopping = record.reason;
         break;
       case "end":
-        ended = record.outcome;
+        ended = record;
         break;
       case "term":
+      case "loss":
         break;
       default:
         record satisfies never;
@@ -61,7 +88,20 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
     checkpoint: checkpoints.at(-1)?.tip ?? null,
     fingerprint: first?.fingerprint ?? null,
     root: first?.root ?? null,
+    facts: first?.facts ?? null,
     checkpoints,
+    sinceCheckpoint: since,
+    stopping,
     ended,
   };
 }
+
+export const addLoss = (sum: LossSum, loss: number | null): LossSum =>
+  loss === null || !Number.isFinite(loss) ? sum : { steps: sum.steps + 1, loss: sum.loss + loss };
+
+export const meanLoss = ({ steps, loss }: LossSum): number | null => (steps === 0 ? null : loss / steps);
+
+const outOfSequence = (step: number, expected: number) =>
+  new LockstepError("LS_RECORDS_DAMAGED", `The records name step ${step} final where step ${expected} is due.`, {
+    hint: "Restore the records from a backup, or start a new run.",
+  });

@@ -1,0 +1,80 @@
+import type { Logger } from "pino";
+import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
+import type { Config } from "../shared/config/schema.ts";
+import type { Plan } from "../shared/plan/plan.ts";
+import type { LedgerEntry } from "../shared/protocol/trailer.ts";
+import { type Account, sentenceOfEvent } from "./account.ts";
+import { LineFile } from "./files/line-file.ts";
+import type { RunDirectory } from "./files/run-directory.ts";
+import { StepsFile } from "./files/steps-file.ts";
+import { differenceOf } from "./ledger.ts";
+import type { RunEvent } from "./machine/state.ts";
+import type { DurableRecord } from "./records/record.ts";
+
+export interface ChronicleParts {
+  readonly directory: RunDirectory;
+  readonly config: Config;
+  readonly term: number;
+  readonly plan: Plan;
+  readonly account: Account;
+  readonly broadcaster: Broadcaster | null;
+  readonly log: Logger;
+  /** Sentences for whoever sits at the terminal; nothing under `up`, which shows them itself. */
+  say(sentence: string): void;
+}
+
+/** Tells what happens in a run: files, broadcast, metrics, log. Nothing is decided by it, and nothing waits for it. */
+export class Chronicle {
+  readonly #parts: ChronicleParts;
+  readonly #events: LineFile;
+  readonly #steps: StepsFile;
+
+  constructor(parts: ChronicleParts) {
+    this.#parts = parts;
+    this.#events = new LineFile(parts.directory.at("events.ndjson"));
+    this.#steps = new StepsFile(parts.directory.at("steps.ndjson"), parts.config.recipe);
+  }
+
+  event(event: RunEvent): void {
+    const { account, broadcaster, config, log, term, say } = this.#parts;
+    log.info(event, event.type);
+    const line = { time: new Date().toISOString(), term, ...event };
+    this.#events.write(JSON.stringify(line));
+    broadcaster?.publishEvent({ run: config.runId, ...line });
+    account.onEvent(event);
+    const sentence = sentenceOfEvent(event);
+    if (sentence !== null) say(sentence);
+  }
+
+  /** Something that a person should read and no program needs. */
+  note(sentence: string): void {
+    const { account, log, say } = this.#parts;
+    log.warn(sentence);
+    account.note(sentence);
+    say(sentence);
+  }
+
+  /** A final step; its record is durable. */
+  final(entry: LedgerEntry, time: number): void {
+    const { account, broadcaster, config, plan } = this.#parts;
+    this.#steps.write(entry, time);
+    // Members broadcast their steps as well; the last ones of a run are final only here.
+    broadcaster?.publishStep(entry, "coordinator", config);
+    account.onFinal(entry);
+    const difference = differenceOf(entry, plan);
+    if (difference === null) return;
+    const by = entry.shards[difference.shard]?.by ?? "nobody";
+    this.note(`Step ${entry.step}: shard ${difference.shard} (worker ${by}) was not fed its planned samples.`);
+  }
+
+  /** Brings steps.ndjson in line with the records. */
+  reconcile(records: () => Iterable<DurableRecord>): Promise<void> {
+    return this.#steps.reconcile(records);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#events.close(), this.#steps.close(), this.#parts.broadcaster?.close()]);
+    const dropped = this.#events.dropped;
+    if (dropped > 0) this.#parts.log.warn({ dropped }, "events.ndjson lacks lines: the disk was full or slow");
+  }
+}

@@ -1,0 +1,167 @@
+import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
+import { openDataset } from "../shared/data/dataset.ts";
+import { LockstepError } from "../shared/errors.ts";
+import { servePages } from "../shared/metrics/pages.ts";
+import { Plan } from "../shared/plan/plan.ts";
+import { requireLoopback } from "../shared/process/loopback.ts";
+import { Account } from "./account.ts";
+import { stateSha256 } from "./checkpoints/state-digest.ts";
+import { CheckpointStore } from "./checkpoints/store.ts";
+import { Chronicle } from "./chronicle.ts";
+import { RunDirectory } from "./files/run-directory.ts";
+import type { Outcome } from "./machine/state.ts";
+import type { CoordinatorOptions } from "./options.ts";
+import { foldHistory } from "./records/history.ts";
+import type { RecordOf } from "./records/record.ts";
+import { takeTerm } from "./records/term-files.ts";
+import { Ruler } from "./ruler.ts";
+import { CoordinatorServer } from "./server.ts";
+import { Sessions } from "./sessions.ts";
+import { summarize } from "./summary.ts";
+
+/** How a process is asked to stop: in order. */
+export interface StopRequests {
+  onStop(stop: (reason: string) => void): void;
+}
+
+/** Time for released workers to close their streams, in milliseconds. */
+const RELEASE_MILLIS = 2000;
+
+/**
+ * One reign: takes a term, rules the run, accounts for it, lets everybody go.
+ * @param take the records; tests count what is written there
+ * @throws LockstepError what keeps it from ruling (the run is not over then), or the reason why the run has failed
+ */
+export async function runCoordinator(
+  options: CoordinatorOptions,
+  requests: StopRequests,
+  take: typeof takeTerm = takeTerm,
+): Promise<Outcome> {
+  const startedAt = Date.now();
+  requireLoopback(options.listen, options.insecure);
+  const directory = new RunDirectory(options.run);
+  const config = directory.readConfig();
+  const { recipe, place, runId } = config;
+  const { log, terminal } = directory.openLog();
+  const dataset = openDataset(place.dataDirectory);
+  const plan = new Plan({ labels: dataset.train.labels, ...recipe });
+
+  const account = new Account(config);
+  const stalled = (full: boolean) =>
+    account.note(full ? "The disk is full: the run waits for room for its records." : "The disk has room again.");
+  const store = await take(directory.at("records"), { onStall: stalled, patience: place.timing.maxWait });
+  account.rules(store.term);
+  if (options.start) await store.append([{ kind: "start", time: startedAt }]);
+  const folded = foldHistory(store.records());
+
+  const broadcaster = place.nats === null ? null : new Broadcaster(place.nats, runId);
+  const say = (sentence: string) => void (terminal && process.stderr.write(`${sentence}\n`));
+  const chronicle = new Chronicle({ directory, config, term: store.term, plan, account, broadcaster, log, say });
+  const checkpoints = new CheckpointStore({
+    directory: directory.at("checkpoints"),
+    run: runId,
+    keep: place.checkpoint.keep,
+    term: store.term,
+    recorded: folded.checkpoints,
+    checkRuling: () => store.checkRuling(),
+    warn: (line) => chronicle.note(line),
+  });
+  const history = { ...folded, checkpoint: (await checkpoints.newestUsable())?.tip ?? null };
+  await chronicle.reconcile(() => store.records());
+
+  const ruler = new Ruler({ config, store, history, checkpoints, chronicle, testImages: dataset.test.count });
+  const sessions = new Sessions(recipe.shards, {
+    onHello: (hello) => ruler.hello(hello),
+    onMessage: (from, message) => ruler.message(from, message),
+    onEnd: (incarnation) => ruler.feed({ kind: "disconnected", incarnation }),
+    onRefused: (who, reason) => log.warn({ who, reason }, "a session was refused"),
+  });
+  const server = new CoordinatorServer({
+    run: runId,
+    sessions,
+    checkpoints,
+    status: () => account.status(ruler),
+    stop: (reason) => ruler.stop(reason),
+    inject: (target, fault) => inject(ruler, sessions, target, fault),
+    predictions: (batch, bytes) => directory.writePredictions(batch, bytes),
+  });
+  const address = await server.start(options.listen, options.port);
+  const pages = await servePages(account.metrics, options.listen, 0, {
+    collect: () => account.collect(ruler, broadcaster),
+    health: () => ({ ok: true, detail: { phase: ruler.state.phase, step: ruler.recordedStep, term: store.term } }),
+  });
+
+  try {
+    requests.onStop((reason) => ruler.stop(reason));
+    const ending = history.ended === null ? ruler.rule(sessions) : ruler.conclude(sessions, outcomeOf(history.ended));
+    directory.writeJson("endpoints.json", {
+      coordinator: address,
+      http: pages.address,
+      nats: place.nats,
+      pid: process.pid,
+      term: store.term,
+    });
+    log.info({ address, http: pages.address, term: store.term }, "the coordinator rules");
+    say(`Coordinator of run ${runId}, term ${store.term}, at ${address}; metrics at http://${pages.address}/metrics`);
+
+    const outcome = await ending;
+    log.info(outcome, "the run ends");
+    chronicle.event({ type: "phase", phase: "finished", detail: sentenceOf(outcome) });
+    await chronicle.reconcile(() => store.records());
+    directory.writeJson("summary.json", { ...(await summary(outcome)), ...failureOf(outcome) });
+    await released(sessions);
+    return outcome;
+  } finally {
+    server.close();
+    await Promise.all([pages.server.close(), chronicle.close(), store.close()]);
+    dataset.close();
+  }
+
+  async function summary(outcome: Outcome) {
+    const { newest } = checkpoints;
+    return summarize({
+      config,
+      plan,
+      records: store.records(),
+      outcome: outcome.kind,
+      facts: ruler.facts,
+      stateSha256: newest === null ? null : await stateSha256(checkpoints.path(newest.file), newest.tip.step),
+      startedAt,
+      endedAt: Date.now(),
+      testImages: dataset.test.count,
+    });
+  }
+}
+
+const sentenceOf = (outcome: Outcome): string =>
+  outcome.kind === "done" ? "done" : outcome.kind === "stopped" ? outcome.reason : outcome.message;
+
+const failureOf = (outcome: Outcome) =>
+  outcome.kind === "failed" ? { code: outcome.code, message: outcome.message } : {};
+
+/** How a reign before this one found the run to end. */
+const outcomeOf = ({ outcome, message, code }: RecordOf<"end">): Outcome => {
+  if (outcome === "failed") return { kind: "failed", code: (code ?? "LS_FAILED") as `LS_${string}`, message };
+  return outcome === "done" ? { kind: "done" } : { kind: "stopped", reason: message };
+};
+
+/** The workers hear that they are released before the streams close. */
+async function released(sessions: Sessions): Promise<void> {
+  const until = performance.now() + RELEASE_MILLIS;
+  while (sessions.incarnations.length > 0 && performance.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+/** @throws LockstepError LS_NO_WORKER */
+function inject(ruler: Ruler, sessions: Sessions, target: string, fault: string): string {
+  const live = [...ruler.state.workers.values()].filter((worker) => !worker.evicted);
+  const worker = live.find(({ name, incarnation }) => name === target || incarnation === target);
+  if (worker === undefined) {
+    throw new LockstepError("LS_NO_WORKER", `There is no worker "${target}" in this run.`, {
+      hint: "See `npx lockstep status`.",
+    });
+  }
+  sessions.send(worker.incarnation, { kind: "inject", fault });
+  return `${fault} was sent to ${worker.name}`;
+}

@@ -1,0 +1,136 @@
+import { closeSync, existsSync, ftruncateSync, openSync, readSync, renameSync, writeSync } from "node:fs";
+import type { Recipe } from "../../shared/config/schema.ts";
+import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import { viewName } from "../../shared/protocol/view.ts";
+import { type DurableRecord, entryOf } from "../records/record.ts";
+import { LineFile, type LineFileOptions } from "./line-file.ts";
+
+/** One line of steps.ndjson: a final step, with all that two runs are compared by. */
+export function stepLine(entry: LedgerEntry, recipe: Recipe, time: number): string {
+  const samples = entry.shards.reduce((sum, shard) => sum + shard.samples, 0);
+  const correct = entry.shards.reduce((sum, shard) => sum + shard.correct, 0);
+  return JSON.stringify({
+    time: new Date(time).toISOString(),
+    step: entry.step,
+    epoch: Math.floor(entry.step / recipe.stepsPerEpoch),
+    view: viewName(entry.view),
+    loss: entry.loss,
+    accuracy: samples === 0 ? 0 : correct / samples,
+    images: samples,
+    learningRate: recipe.learningRates[entry.step],
+    gradientNorm: entry.gradientNorm,
+    applied: entry.applied,
+    lineage: entry.lineage,
+    stateHash: entry.stateHash,
+    shards: entry.shards,
+  });
+}
+
+/**
+ * steps.ndjson. The records are the truth; the file follows them without flushing, so that it is compared with them at the
+ * start and the end of a reign, and written anew where a crash, a full disk or a fall-back made it differ.
+ */
+export class StepsFile {
+  readonly #path: string;
+  readonly #recipe: Recipe;
+  readonly #options: LineFileOptions;
+  #lines: LineFile;
+
+  constructor(path: string, recipe: Recipe, options: LineFileOptions = {}) {
+    this.#path = path;
+    this.#recipe = recipe;
+    this.#options = options;
+    this.#lines = new LineFile(path, options);
+  }
+
+  get dropped(): number {
+    return this.#lines.dropped;
+  }
+
+  write(entry: LedgerEntry, time: number): void {
+    this.#lines.write(stepLine(entry, this.#recipe, time));
+  }
+
+  /** Writes the file anew where it is not what the records say; `records` is called once for every pass over them. */
+  async reconcile(records: () => Iterable<DurableRecord>): Promise<void> {
+    await this.#lines.close();
+    if (!this.#agrees(records())) this.#rewrite(records());
+    this.#lines = new LineFile(this.#path, this.#options);
+  }
+
+  async close(): Promise<void> {
+    await this.#lines.close();
+  }
+
+  #agrees(records: Iterable<DurableRecord>): boolean {
+    if (!existsSync(this.#path)) return false;
+    const kept = new Offsets();
+    for (const record of records) {
+      if (record.kind === "truncate") kept.truncate(record.tip.step);
+      if (record.kind === "final") kept.push(Buffer.byteLength(this.#lineOf(record)) + 1);
+    }
+    const descriptor = openSync(this.#path, "r");
+    try {
+      return newlinesAt(descriptor, kept.offsets);
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  #rewrite(records: Iterable<DurableRecord>): void {
+    const temporary = `${this.#path}.partial`;
+    const descriptor = openSync(temporary, "w", 0o644);
+    const kept = new Offsets();
+    try {
+      for (const record of records) {
+        if (record.kind === "truncate") ftruncateSync(descriptor, kept.truncate(record.tip.step));
+        if (record.kind !== "final") continue;
+        const line = Buffer.from(`${this.#lineOf(record)}\n`);
+        writeSync(descriptor, line, 0, line.length, kept.end);
+        kept.push(line.length);
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(temporary, this.#path);
+  }
+
+  #lineOf(record: Extract<DurableRecord, { kind: "final" }>): string {
+    return stepLine(entryOf(record), this.#recipe, record.time);
+  }
+}
+
+/** Where each step's line ends, 8 bytes a step. */
+class Offsets {
+  readonly offsets: number[] = [];
+
+  get end(): number {
+    return this.offsets.at(-1) ?? 0;
+  }
+
+  push(bytes: number): void {
+    this.offsets.push(this.end + bytes);
+  }
+
+  truncate(steps: number): number {
+    this.offsets.length = Math.min(steps, this.offsets.length);
+    return this.end;
+  }
+}
+
+/** Does the file consist of lines that end exactly there? */
+function newlinesAt(descriptor: number, ends: readonly number[]): boolean {
+  const piece = Buffer.alloc(1 << 18);
+  let next = 0;
+  let start = 0;
+  for (;;) {
+    const bytes = readSync(descriptor, piece, 0, piece.length, start);
+    if (bytes === 0) return next === ends.length && start === (ends.at(-1) ?? 0);
+    const content = piece.subarray(0, bytes);
+    for (let at = content.indexOf(10); at >= 0; at = content.indexOf(10, at + 1)) {
+      if (ends[next] !== start + at + 1) return false;
+      next += 1;
+    }
+    start += bytes;
+  }
+}
