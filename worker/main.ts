@@ -4,7 +4,7 @@ import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import { requireLoopback } from "../shared/process/loopback.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
-import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
+import type { CoordinatorMessage, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
 import { Compute } from "./compute/compute.ts";
@@ -84,6 +84,11 @@ async function run(): Promise<void> {
   async function load(received: Config): Promise<void> {
     const place = { ...received.place, dataDirectory: options.data ?? received.place.dataDirectory };
     const config: Config = { ...received, place };
+    // From here on: loading takes seconds on a busy machine, and silence evicts.
+    setInterval(
+      () => session.send({ kind: "heartbeat", progress: worker?.progress() ?? LOADING }),
+      config.place.timing.heartbeatInterval,
+    );
     const { compute, ready } = await Compute.start(config).catch((error: unknown) => {
       const known = error instanceof LockstepError ? error : new LockstepError("LS_COMPUTE", sentenceOf(error));
       session.send({ kind: "failed", code: known.code, message: known.message });
@@ -109,10 +114,6 @@ async function run(): Promise<void> {
     pages.attach(worker, config, options.name);
     const { fingerprint, root, facts } = ready;
     session.send({ kind: "ready", fingerprint, root: root.lineage, standing: worker.standing(), facts });
-    setInterval(
-      () => session.send({ kind: "heartbeat", progress: worker!.progress() }),
-      config.place.timing.heartbeatInterval,
-    );
   }
 
   process.on("SIGTERM", () => {
@@ -122,6 +123,19 @@ async function run(): Promise<void> {
   process.on("SIGINT", () => {}); // A terminal sends it to the whole group; the coordinator decides.
   exitWithParent(() => void end(0, "the parent process is gone"));
 }
+
+/** What a worker that is still loading says of itself. */
+const LOADING: Progress = {
+  view: null,
+  step: 0,
+  phase: "loading",
+  stepMillis: 0,
+  level: false,
+  shardMillis: 0,
+  images: 0,
+  residentBytes: 0,
+  peers: [],
+};
 
 function inject(fault: string, worker: LockstepWorker | null): void {
   log.warn({ fault }, "a fault is injected");
