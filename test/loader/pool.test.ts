@@ -80,16 +80,19 @@ describe("the loader pool", () => {
     expect(pixelsOf(memory, again)).toEqual(pixels);
   });
 
-  it("does not prepare again what was taken, when a whole step is asked for repeatedly", () => {
+  it("makes room for another range of shards without being told to drop the old one", () => {
     const { pool } = start({ count: 3 });
-    const list = everything.slice(0, 5);
-    pool.prefetch(list);
-    for (const { step, shard } of list) {
-      pool.release(pool.take(step, shard).slot);
-      pool.prefetch(list);
-    }
-    expect(pool.ready()).toBe(0);
-    pool.take(1, 1); // The threads work in order: whatever had been asked for would be there by now.
+    const range = (step: number, shards: number[]) => shards.map((shard) => ({ step, shard }));
+    pool.prefetch(range(0, [0, 1, 2]));
+    pool.release(pool.take(0, 1).slot);
+    pool.release(pool.take(0, 2).slot); // Loaded in order: shard 0 is ready as well, and stays.
+    expect(pool.ready()).toBe(1);
+    pool.prefetch(range(1, [2, 3, 1]));
+    for (const shard of [2, 3]) pool.release(pool.take(1, shard).slot);
+    pool.prefetch([...range(1, [1]), ...range(4, [0])]);
+    pool.take(4, 0);
+    expect(pool.ready()).toBe(1);
+    pool.take(1, 1);
     expect(pool.ready()).toBe(0);
   });
 

@@ -58,8 +58,6 @@ export class LoaderPool {
   readonly #headers: readonly Int32Array[];
   /** What each slot was last asked for, in the order of asking. */
   readonly #assigned = new Map<number, Assignment>();
-  /** The latest that were taken, so that a list of a whole step may be repeated to `prefetch`. */
-  readonly #taken: Assignment[] = [];
 
   constructor(options: LoaderPoolOptions) {
     const { memory, slots, dataDirectory, recipe, threads, fault = null } = options;
@@ -82,16 +80,12 @@ export class LoaderPool {
   }
 
   /**
-   * Asks for micro-batches in this order, as far as there are free slots. What is there, under way, or was taken since
-   * the last cancelAll is skipped.
+   * Asks for the micro-batches that are still to be taken, in this order, as far as slots go. What is there or under way
+   * stays; what was prepared and is not in the list any more makes room.
    */
   prefetch(wanted: Iterable<Assignment>): void {
-    for (const { step, shard } of wanted) {
-      if (this.#find(step, shard) !== undefined || this.#wasTaken(step, shard)) continue;
-      const slot = this.#freeSlot();
-      if (slot === undefined) return;
-      this.#ask(slot, step, shard);
-    }
+    const list = [...wanted];
+    this.#askForAll(list, () => this.#freeSlot() ?? this.#giveUpUnwanted(list));
   }
 
   /**
@@ -122,7 +116,6 @@ export class LoaderPool {
   cancelAll(): void {
     for (const { slot } of this.#board.withdraw()) this.#free(slot);
     for (const slot of [...this.#assigned.keys()]) this.#drop(slot);
-    this.#taken.length = 0;
   }
 
   /** Micro-batches ready to be taken. */
@@ -141,10 +134,6 @@ export class LoaderPool {
       if (assigned.step === step && assigned.shard === shard && !this.#isTaken(slot)) return slot;
     }
     return undefined;
-  }
-
-  #wasTaken(step: number, shard: number): boolean {
-    return this.#taken.some((taken) => taken.step === step && taken.shard === shard);
   }
 
   #isTaken(slot: number): boolean {
@@ -176,8 +165,25 @@ export class LoaderPool {
     }
     const slot = this.#freeSlot();
     if (slot !== undefined) this.#ask(slot, step, shard);
-    this.prefetch(waiting);
+    this.#askForAll(waiting, () => this.#freeSlot());
     return slot;
+  }
+
+  #askForAll(list: readonly Assignment[], findSlot: () => number | undefined): void {
+    for (const { step, shard } of list) {
+      if (this.#find(step, shard) !== undefined) continue;
+      const slot = findSlot();
+      if (slot === undefined) return;
+      this.#ask(slot, step, shard);
+    }
+  }
+
+  /** Drops what is not in the list; a slot that is free thereby. */
+  #giveUpUnwanted(list: readonly Assignment[]): number | undefined {
+    for (const [slot, { step, shard }] of [...this.#assigned]) {
+      if (!list.some((wanted) => wanted.step === step && wanted.shard === shard)) this.#drop(slot);
+    }
+    return this.#freeSlot();
   }
 
   #isPrepared(slot: number): boolean {
@@ -188,8 +194,6 @@ export class LoaderPool {
   #hand(slot: number, step: number, shard: number): MicroBatch {
     const header = this.#headers[slot]!;
     Atomics.store(header, HEADER.state, SLOT_STATE.taken);
-    this.#taken.push({ step, shard });
-    if (this.#taken.length > 2 * this.#options.recipe.shards) this.#taken.shift();
     const address = this.#options.slots[slot]!;
     const word = (cell: number) => (header[cell]! >>> 0).toString(16).padStart(8, "0");
     return {
