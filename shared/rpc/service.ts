@@ -76,4 +76,16 @@ export async function listen(server: grpc.Server, host: string, port: number): P
   return `${host}:${bound}`;
 }
 
+/**
+ * Ends a server's stream with an error status. (Destroying the call would send nothing: the caller would wait for ever.)
+ * `details` begins with the error's code, for example "LS_STATE_MOVED: …".
+ */
+export function refuseCall(
+  call: { emit(event: "error", error: Error): boolean },
+  code: grpc.status,
+  details: string,
+): void {
+  call.emit("error", Object.assign(new Error(details), { code, details }));
+}
+
 export { grpc };

@@ -34,10 +34,12 @@ export function referenceSum(gradients: readonly Float32Array[], layout: Layout,
   while (half * 2 < gradients.length) half *= 2;
   const left = referenceSum(gradients.slice(0, half), layout, wire);
   const right = referenceSum(gradients.slice(half), layout, wire);
-  return left.map((value, i) => {
-    const sum = Math.fround(value + right[i]!);
-    return wire === "bf16" && i < layout.trainableFloats ? toBf16(sum) : sum;
-  });
+  const sums = new Float32Array(left.length);
+  for (let i = 0; i < sums.length; i++) {
+    const sum = Math.fround(left[i]! + right[i]!);
+    sums[i] = wire === "bf16" && i < layout.trainableFloats ? toBf16(sum) : sum;
+  }
+  return sums;
 }
 
 const bits = new DataView(new ArrayBuffer(4));
@@ -67,18 +69,30 @@ export function generator(seed: number): () => number {
   };
 }
 
+const made = new WeakMap<Layout, Map<string, Float32Array[]>>();
+
 /** Gradients of all shards of a step, in very different magnitudes so that the order of additions shows. */
 export function gradientsOf(layout: Layout, shards: number, step: number, wire: Wire): Float32Array[] {
-  return Array.from({ length: shards }, (_, shard) => {
-    const random = generator(1 + step * 1000 + shard);
-    const vector = new Float32Array(layout.vectorFloats);
-    for (let i = 0; i < vector.length; i++) {
-      const value = Math.fround((random() - 0.5) * 2 ** Math.floor(random() * 30 - 15));
-      vector[i] = wire === "bf16" && i < layout.trainableFloats ? toBf16(value) : value;
-    }
-    return vector;
-  });
+  const known = made.get(layout) ?? new Map<string, Float32Array[]>();
+  made.set(layout, known);
+  const key = `${shards} ${step} ${wire}`;
+  const gradients =
+    known.get(key) ?? Array.from({ length: shards }, (_, shard) => gradientOf(layout, shard, step, wire));
+  known.set(key, gradients);
+  return gradients;
 }
+
+function gradientOf(layout: Layout, shard: number, step: number, wire: Wire): Float32Array {
+  const random = generator(1 + step * 1000 + shard);
+  const vector = new Float32Array(layout.vectorFloats);
+  for (let i = 0; i < vector.length; i++) {
+    const value = Math.fround((random() - 0.5) * SCALES[i % SCALES.length]!);
+    vector[i] = wire === "bf16" && i < layout.trainableFloats ? toBf16(value) : value;
+  }
+  return vector;
+}
+
+const SCALES = [1e-30, 1, 3e4, 1e-3, 1e9, 7e-6, 1e-41];
 
 /** Cuts V shards into ranges at the given places. */
 export function rangesAt(shards: number, cuts: readonly number[]): ShardRange[] {

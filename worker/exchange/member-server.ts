@@ -1,7 +1,7 @@
 import { LockstepError } from "../../shared/errors.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import type { Entries, ExchangeRequest, PullStateRequest } from "../../shared/rpc/clients.ts";
-import { channelOptions, grpc, listen, memberService } from "../../shared/rpc/service.ts";
+import { channelOptions, grpc, listen, memberService, refuseCall } from "../../shared/rpc/service.ts";
 import type { Exchange } from "./exchange.ts";
 import { WRONG_INCARNATION } from "./inbound.ts";
 import { type StateSource, serveState } from "./serve-state.ts";
@@ -21,9 +21,17 @@ type EntriesCall = grpc.ServerUnaryCall<{ readonly run: string; readonly step: n
 /** Pulls that are served at a time; each reads state beside the training that goes on. */
 const MOST_PULLS = 16;
 
-const refusal = (code: grpc.status, details: string) => Object.assign(new Error(details), { code, details });
-const NOT_READY = refusal(grpc.status.UNAVAILABLE, "LS_NOT_READY: this worker is still loading");
-const WRONG_RUN = refusal(WRONG_INCARNATION, "LS_WRONG_RUN: this worker is not in that run");
+/** Why a call is refused. */
+type Refusal = readonly [code: grpc.status, details: string];
+
+const NOT_READY: Refusal = [grpc.status.UNAVAILABLE, "LS_NOT_READY: this worker is still loading"];
+const WRONG_RUN: Refusal = [WRONG_INCARNATION, "LS_WRONG_RUN: this worker is not in that run"];
+const NO_VIEW: Refusal = [grpc.status.INVALID_ARGUMENT, "LS_MALFORMED: no view is named"];
+const UNKNOWN_VIEW: Refusal = [grpc.status.NOT_FOUND, "LS_UNKNOWN_VIEW: this worker has not heard of that view yet"];
+const NOT_A_MEMBER: Refusal = [grpc.status.FAILED_PRECONDITION, "LS_NOT_A_MEMBER: the caller is not in that view"];
+const TOO_MANY: Refusal = [grpc.status.RESOURCE_EXHAUSTED, "LS_TOO_MANY_CALLS: too many such calls are open"];
+const NO_BYTES: Refusal = [grpc.status.OUT_OF_RANGE, "LS_MALFORMED: the state has no such bytes"];
+const MOVED: Refusal = [grpc.status.ABORTED, "LS_STATE_MOVED: the state is not at that step"];
 
 /** The Member service of a worker: its exchange streams, its state, its unrecorded entries. */
 export class MemberServer {
@@ -70,46 +78,39 @@ export class MemberServer {
   private onExchange(call: ExchangeCall): void {
     const { handlers } = this;
     const { run, view, from, to } = call.request;
-    if (handlers === null) return void call.destroy(NOT_READY);
-    if (run !== handlers.run) return void call.destroy(WRONG_RUN);
-    if (to !== handlers.exchange.self) {
-      return void call.destroy(refusal(WRONG_INCARNATION, `LS_WRONG_INCARNATION: ${to} does not listen here any more`));
-    }
-    if (view === null)
-      return void call.destroy(refusal(grpc.status.INVALID_ARGUMENT, "LS_MALFORMED: no view is named"));
-    const peer = from as Incarnation;
+    const refuse = (refusal: Refusal) => refuseCall(call, ...refusal);
+    if (handlers === null) return refuse(NOT_READY);
+    if (run !== handlers.run) return refuse(WRONG_RUN);
     const { exchange } = handlers;
+    if (to !== exchange.self) return refuse([WRONG_INCARNATION, `LS_WRONG_INCARNATION: ${to} does not listen here`]);
+    if (view === null) return refuse(NO_VIEW);
+    const peer = from as Incarnation;
     call.on("cancelled", () => exchange.dropped(view, peer, call));
-    const unknown = refusal(grpc.status.NOT_FOUND, "LS_UNKNOWN_VIEW: this worker has not heard of that view yet");
-    const acceptance = exchange.accept(view, peer, call, () => call.destroy(unknown));
-    if (acceptance === "accepted") return;
-    const notAMember = refusal(grpc.status.FAILED_PRECONDITION, "LS_NOT_A_MEMBER: the caller is not in that view");
-    const noRoom = refusal(grpc.status.RESOURCE_EXHAUSTED, "LS_TOO_MANY_CALLS: too many calls wait for unknown views");
-    call.destroy(acceptance === "noRoom" ? noRoom : notAMember);
+    const acceptance = exchange.accept(view, peer, call, () => refuse(UNKNOWN_VIEW));
+    if (acceptance === "notAMember") refuse(NOT_A_MEMBER);
+    if (acceptance === "noRoom") refuse(TOO_MANY);
   }
 
   private async onPullState(call: PullCall): Promise<void> {
     const { handlers } = this;
-    if (handlers === null) return void call.destroy(NOT_READY);
-    if (call.request.run !== handlers.run) return void call.destroy(WRONG_RUN);
-    if (this.pulls >= MOST_PULLS) {
-      return void call.destroy(refusal(grpc.status.RESOURCE_EXHAUSTED, "LS_TOO_MANY_CALLS: too many pull this state"));
-    }
+    const refuse = (refusal: Refusal) => refuseCall(call, ...refusal);
+    if (handlers === null) return refuse(NOT_READY);
+    if (call.request.run !== handlers.run) return refuse(WRONG_RUN);
+    if (this.pulls >= MOST_PULLS) return refuse(TOO_MANY);
     this.pulls += 1;
-    const served = await serveState(call, handlers.state, call.request);
-    this.pulls -= 1;
+    const served = await serveState(call, handlers.state, call.request).finally(() => {
+      this.pulls -= 1;
+    });
     if (served === "served") call.end();
-    else if (served === "moved") {
-      call.destroy(refusal(grpc.status.ABORTED, `LS_STATE_MOVED: the state is not at step ${call.request.step}`));
-    } else if (served === "noRange") {
-      call.destroy(refusal(grpc.status.OUT_OF_RANGE, "LS_MALFORMED: the state has no such bytes"));
-    }
+    else if (served === "moved") refuse(MOVED);
+    else if (served === "noRange") refuse(NO_BYTES);
   }
 
   private onPullEntries(call: EntriesCall, callback: grpc.sendUnaryData<Entries>): void {
     const { handlers } = this;
     const found = call.request.run === handlers?.run ? handlers.entriesAt(call.request.step) : null;
-    if (found !== null) callback(null, found);
-    else callback(refusal(grpc.status.ABORTED, "LS_STATE_MOVED: the state is not at that step"));
+    if (found !== null) return callback(null, found);
+    const [code, details] = MOVED;
+    callback(Object.assign(new Error(details), { code, details }));
   }
 }
