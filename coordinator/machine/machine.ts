@@ -289,7 +289,8 @@ export function evict(turn: Turn, worker: WorkerEntry, why: string): void {
   worker.notBefore = now + Math.min(60_000, 500 * 2 ** (worker.evictions - 1));
   turn.actions.push({ kind: "close", incarnation: worker.incarnation, reason: why });
   const member = membersOf(state).has(worker.incarnation);
-  say(turn, { type: "worker", change: "lost", worker: worker.incarnation, name: worker.name, why });
+  // Only the loss of a member is a failure that the run survives.
+  say(turn, { type: "worker", change: member ? "lost" : "left", worker: worker.incarnation, name: worker.name, why });
   if (!worker.ready || !member) return;
   if (state.installed !== null && state.change === null) startChange(turn, `${worker.name} lost: ${why}`);
 }
@@ -302,14 +303,17 @@ function onTick(turn: Turn): void {
   const pause = now - state.lastTick;
   state.lastTick = now;
   const live = [...state.workers.values()].filter((w) => !w.evicted);
-  const silent = live.filter((w) => now - w.lastHeard > timing.heartbeatTimeout);
+  // A worker that still loads sends no heartbeats; it may take as long as a first step.
+  const patience = (worker: WorkerEntry) => (worker.ready ? timing.heartbeatTimeout : timing.firstStepBudget);
+  const silent = live.filter((w) => now - w.lastHeard > patience(w));
   // A jump of our own clock, or silence of everybody, says more about us than about them.
   if (pause > timing.heartbeatTimeout / 2) {
     state.graceUntil = Math.max(state.graceUntil, now + timing.heartbeatTimeout);
     for (const worker of live) worker.lastHeard = Math.max(worker.lastHeard, now - timing.heartbeatTimeout / 2);
   } else if (now >= state.graceUntil) {
-    const limit = silent.length === live.length ? timing.grace : timing.heartbeatTimeout;
+    const everybody = silent.length === live.length;
     for (const worker of silent) {
+      const limit = everybody ? Math.max(timing.grace, patience(worker)) : patience(worker);
       if (now - worker.lastHeard > limit && guarded(turn, "silence-evicts"))
         evict(turn, worker, `silent for ${Math.round(now - worker.lastHeard)} ms`);
     }

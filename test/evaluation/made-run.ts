@@ -110,7 +110,13 @@ export const madeSteps: StepFact[] = (() => {
 
 export const madeEvents: EventFact[] = [
   { time: start - 4000, kind: "view", step: 0, members: 3, text: "View 1.1: w0, w1 and w2 joined" },
-  { time: madeSteps[200]!.time, kind: "view", step: 200, members: 2, text: "View 1.2: w1 was lost (its process ended)" },
+  {
+    time: madeSteps[200]!.time,
+    kind: "view",
+    step: 200,
+    members: 2,
+    text: "View 1.2: w1 was lost (its process ended)",
+  },
   { time: madeSteps[299]!.time, kind: "view", step: 299, members: 3, text: "View 1.3: w3 joined" },
   { time: madeSteps[479]!.time, kind: "end", step: 480, members: 3, text: "The run reached its last step" },
 ];
