@@ -116,7 +116,7 @@ async function installPackages() {
 // ---- the build
 
 const SOURCES = ["coordinator", "worker", "shared", "deploy", "test", "proto"];
-const ASSETS = /\.(html|css|eta|json|txt|proto|mjs|svg|yml|yaml)$/;
+const ASSETS = /\.(html|css|eta|js|mjs|json|txt|proto|svg|yml|yaml)$/;
 
 function* files(folder) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
