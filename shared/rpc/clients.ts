@@ -68,7 +68,8 @@ type RawStream<Request> = (request: Request, options?: grpc.CallOptions) => grpc
 export interface MemberClient {
   readonly exchange: RawStream<ExchangeRequest>;
   readonly pullState: RawStream<PullStateRequest>;
-  readonly pullEntries: Unary<{ readonly run: string; readonly step: number }, Entries>;
+  /** Its reply is for parseEntries to check. */
+  readonly pullEntries: Unary<{ readonly run: string; readonly step: number }, object>;
   close(): void;
 }
 

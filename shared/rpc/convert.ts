@@ -3,7 +3,8 @@ import { configSchema } from "../config/schema.ts";
 import { LockstepError } from "../errors.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../protocol/messages.ts";
 import { MOST_TEXT } from "./bounds.ts";
-import { coordinatorMessageSchema, workerMessageSchema } from "./wire-schema.ts";
+import type { Entries } from "./clients.ts";
+import { coordinatorMessageSchema, entriesSchema, workerMessageSchema } from "./wire-schema.ts";
 
 /**
  * Between the wire form of proto/lockstep.proto and the parsed messages. Field names agree, so that the work is: the
@@ -63,6 +64,12 @@ export function wireCoordinatorMessage(message: CoordinatorMessage): Envelope {
     default:
       return wrap(message);
   }
+}
+
+/** What travels with a pulled state. @throws LockstepError LS_MALFORMED */
+export function parseEntries(reply: object): Entries {
+  const { entries, lineage } = check(entriesSchema, { ...reply, kind: "entries" });
+  return { lineage, entries: entries as unknown as Entries["entries"] };
 }
 
 const wrap = ({ kind, ...body }: { readonly kind: string; readonly [field: string]: unknown }): Envelope => ({

@@ -45,7 +45,7 @@ const shard = z.strictObject({
   gradientDigest: digest,
   by: incarnation,
 });
-export const entrySchema = z.strictObject({
+const entrySchema = z.strictObject({
   step: whole,
   view: viewId,
   lineage,
@@ -81,6 +81,9 @@ const labels = z
 
 const message = <Kind extends string, Shape extends z.ZodRawShape>(kind: Kind, shape: Shape) =>
   z.strictObject({ kind: z.literal(kind), ...shape });
+
+/** The reply to PullEntries. */
+export const entriesSchema = message("entries", { lineage, entries });
 
 export const workerMessageSchema = z.discriminatedUnion("kind", [
   message("hello", {

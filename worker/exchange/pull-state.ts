@@ -1,4 +1,5 @@
 import { type Entries, type MemberClient, memberClient, unary } from "../../shared/rpc/clients.ts";
+import { parseEntries } from "../../shared/rpc/convert.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import { windowFor } from "./inbound.ts";
 import { PIECE_BYTES, PIECE_HEADER } from "./serve-state.ts";
@@ -47,11 +48,12 @@ export async function pullState(options: PullOptions): Promise<PullResult | null
     waiting = [];
     for (const go of woken) go();
   };
+  const sound: MemberClient[] = [];
   const work = async (client: MemberClient) => {
     while (!signal.aborted) {
       const range = queue.shift();
       if (range === undefined) {
-        if (under === 0) return;
+        if (under === 0) return void sound.push(client);
         // Another peer may give up its range.
         await new Promise<void>((resolve) => waiting.push(resolve));
         continue;
@@ -67,7 +69,7 @@ export async function pullState(options: PullOptions): Promise<PullResult | null
   try {
     await Promise.all(clients.map(work));
     if (queue.length > 0 || signal.aborted || clients.length === 0) return null;
-    for (const client of clients) {
+    for (const client of sound) {
       const entries = await pullEntries(client, run, step, signal);
       if (entries !== null) return entries;
     }
@@ -85,9 +87,9 @@ function rangesOf(bytes: number): Range[] {
 
 function pullEntries(client: MemberClient, run: string, step: number, signal: AbortSignal): Promise<Entries | null> {
   const deadline = Date.now() + ENTRIES_MILLIS;
-  return unary<Entries>((callback) => client.pullEntries({ run, step }, { deadline }, callback), signal).catch(
-    () => null,
-  );
+  return unary<object>((callback) => client.pullEntries({ run, step }, { deadline }, callback), signal)
+    .then(parseEntries)
+    .catch(() => null);
 }
 
 /** Pulls one range; resolves with the byte that it reached, which is `to` where all of it came, whole. */
