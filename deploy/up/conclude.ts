@@ -1,6 +1,8 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { sentenceOfEvent } from "../../coordinator/account.ts";
+import type { RunEvent } from "../../coordinator/machine/state.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
@@ -11,7 +13,12 @@ import { tensorsOf } from "../../worker/compute/model-tensors.ts";
 import { buildModel } from "../../worker/compute/models/index.ts";
 import { loadTensorFlow } from "../../worker/compute/tensorflow.ts";
 import { eventFacts, readLines, stepFacts } from "../../worker/evaluation/history.ts";
-import { mergePredictions } from "../../worker/evaluation/predictions.ts";
+import {
+  decodePredictions,
+  mergePredictions,
+  PREDICTIONS_FILE,
+  type Predictions,
+} from "../../worker/evaluation/predictions.ts";
 import { buildReport, type ReportFacts } from "../../worker/evaluation/report.ts";
 import { readBatches } from "./predicted-batches.ts";
 import { readRunConfig } from "./prepare.ts";
@@ -84,16 +91,30 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
 
 async function report(directory: string, config: Config, dataset: Dataset, facts: ReportFacts) {
   const { accuracy } = await buildReport({
-    predictions: mergePredictions(readBatches(join(directory, "report", "predictions")), dataset.test.labels),
+    predictions: predictionsOf(directory, dataset),
     images: dataset.test,
     classNames: dataset.classNames,
     config,
     facts,
     steps: stepFacts(readLines(join(directory, "steps.ndjson"))),
-    events: eventFacts(readLines(join(directory, "events.ndjson"))),
+    events: eventFacts(readLines(join(directory, "events.ndjson")).flatMap(withSentence)),
     outDirectory: join(directory, "report"),
   });
   return accuracy;
+}
+
+/** What the workers delivered; or what was made of it, when the report is made again. */
+function predictionsOf(directory: string, dataset: Dataset): Predictions {
+  const batches = join(directory, "report", "predictions");
+  const file = join(directory, "report", PREDICTIONS_FILE);
+  if (!existsSync(batches) && existsSync(file)) return decodePredictions(readFileSync(file), file);
+  return mergePredictions(readBatches(batches), dataset.test.labels);
+}
+
+/** The events that people read of, with their sentence. */
+function withSentence(line: Readonly<Record<string, unknown>>): Record<string, unknown>[] {
+  const text = sentenceOfEvent(line as unknown as RunEvent);
+  return typeof text === "string" ? [{ ...line, kind: line.type, text }] : [];
 }
 
 /** @throws LockstepError LS_RUN_FILE */
