@@ -150,8 +150,12 @@ export class Ruler {
           records.push(...theirs);
           recorded.push(this.#queue.shift()!);
         }
-        if (records.length > 0) await this.#parts.store.append(records);
-        for (const action of recorded) this.#onRecorded(action);
+        if (records.length > 0) {
+          await this.#parts.store.append(records);
+          for (const action of recorded) this.#onRecorded(action);
+          // What came meanwhile may begin with records again.
+          continue;
+        }
         const action = this.#queue.shift();
         if (action !== undefined) await this.#perform(action);
       }

@@ -107,7 +107,7 @@ async function report(directory: string, config: Config, dataset: Dataset, facts
 function predictionsOf(directory: string, dataset: Dataset): Predictions {
   const batches = join(directory, "report", "predictions");
   const file = join(directory, "report", PREDICTIONS_FILE);
-  if (!existsSync(batches) && existsSync(file)) return decodePredictions(readFileSync(file), file);
+  if (!existsSync(batches) && existsSync(file)) return decodePredictions(new Uint8Array(readFileSync(file)), file);
   return mergePredictions(readBatches(batches), dataset.test.labels);
 }
 

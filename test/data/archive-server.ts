@@ -59,6 +59,8 @@ export async function serve(options: {
   readonly tag?: () => string;
   /** Cuts the connection of request number `index` after so many bytes; null sends all. */
   readonly cut?: (index: number) => number | null;
+  /** Waited for before a cut behind byte `position` of the archive: what is under way when a connection ends is lost. */
+  readonly beforeCut?: (position: number) => Promise<void>;
   readonly status?: (index: number) => number;
 }) {
   const requests: ServedRequest[] = [];
@@ -87,12 +89,13 @@ export async function serve(options: {
     for (let at = 0; at < end && !response.destroyed; at += 16384) {
       const piece = body.subarray(at, Math.min(end, at + 16384));
       served.sent += piece.length;
-      if (!response.write(piece)) {
-        await Promise.race([new Promise<void>((drained) => void response.once("drain", drained)), closed]);
-      }
+      // Handed to the system before the next one, so that a cut does not swallow what was written before it.
+      await Promise.race([new Promise<void>((written) => void response.write(piece, () => written())), closed]);
     }
-    if (end < body.length) response.destroy();
-    else response.end();
+    if (end < body.length) {
+      await options.beforeCut?.((partial ? from : 0) + end);
+      response.destroy();
+    } else response.end();
   };
   const server = createServer((request, response) => void answer(request, response));
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));

@@ -61,7 +61,8 @@ export function decodeSafetensors(bytes: Uint8Array, wrong: (what: string) => Er
     const sound = from >= 0 && to - from === count * 4 && 8 + length + to <= bytes.length;
     if (!sound) throw wrong(`tensor ${name} is cut off`);
     // A copy starts at an aligned address, which the view of a file in a larger buffer need not.
-    const copy = bytes.slice(8 + length + from, 8 + length + to).buffer;
+    // slice would give a view of the whole file where the bytes are a Buffer.
+    const copy = new Uint8Array(bytes.subarray(8 + length + from, 8 + length + to)).buffer;
     const values = entry.dtype === "F32" ? new Float32Array(copy) : new Int32Array(copy);
     tensors.set(name, { name, dtype: entry.dtype, shape: entry.shape, values });
   }
