@@ -24,6 +24,8 @@ export class LineFile {
   readonly #path: string;
   readonly #options: LineFileOptions;
   #queue: string[] = [];
+  /** Set and cleared in one go with the look at the queue, so that nothing is left in it. */
+  #busy = false;
   #pumping: Promise<void> | null = null;
   #handle: Pick<FileHandle, "write" | "close"> | null = null;
   #closing = false;
@@ -45,9 +47,7 @@ export class LineFile {
       this.#queue.shift();
       this.dropped += 1;
     }
-    this.#pumping ??= this.#pump().finally(() => {
-      this.#pumping = null;
-    });
+    if (!this.#busy) this.#pumping = this.#pump();
   }
 
   /** Resolves when everything so far is written, or could not be for some time. */
@@ -68,6 +68,7 @@ export class LineFile {
   }
 
   async #pump(): Promise<void> {
+    this.#busy = true;
     while (this.#queue.length > 0) {
       const lines = this.#queue;
       this.#queue = [];
@@ -86,6 +87,7 @@ export class LineFile {
         }
       }
     }
+    this.#busy = false;
   }
 }
 

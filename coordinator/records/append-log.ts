@@ -31,6 +31,8 @@ export class AppendLog {
   readonly #options: AppendOptions;
   #durable = 0;
   #queue: Waiting[] = [];
+  /** Set and cleared in one go with the look at the queue, so that nothing is left in it. */
+  #busy = false;
   #writing: Promise<void> | null = null;
   #broken: unknown = null;
 
@@ -52,9 +54,7 @@ export class AppendLog {
     if (bad !== undefined) return Promise.reject(malformed(bad.error));
     return new Promise((resolve, reject) => {
       this.#queue.push({ records, resolve, reject });
-      this.#writing ??= this.#drain().finally(() => {
-        this.#writing = null;
-      });
+      if (!this.#busy) this.#writing = this.#drain();
     });
   }
 
@@ -66,6 +66,7 @@ export class AppendLog {
   }
 
   async #drain(): Promise<void> {
+    this.#busy = true;
     while (this.#queue.length > 0) {
       const batch = this.#queue;
       this.#queue = [];
@@ -80,6 +81,7 @@ export class AppendLog {
         this.#queue = [];
       }
     }
+    this.#busy = false;
   }
 
   async #write(bytes: Buffer): Promise<void> {

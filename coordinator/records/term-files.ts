@@ -49,6 +49,15 @@ const MOST_TRIES = 1000;
 export async function takeTerm(place: string | RecordFiles, options: StoreOptions = {}): Promise<Store> {
   const files = typeof place === "string" ? directoryFiles(place) : place;
   const { term, file } = await createNext(files);
+  try {
+    return await rule(files, term, file, options);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function rule(files: RecordFiles, term: number, file: AppendFile, options: StoreOptions): Promise<Store> {
   const accepts = acceptedFiles(files, term);
   const fence = () => {
     const newest = termsIn(files).at(-1) ?? term;

@@ -1,0 +1,73 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, expect } from "vitest";
+import type { DurableRecord } from "../../coordinator/records/record.ts";
+import { type Store, takeTerm } from "../../coordinator/records/term-files.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import type { Incarnation } from "../../shared/protocol/view.ts";
+
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A new folder that is deleted after the tests of a file. */
+export function temporary(): string {
+  const folder = mkdtempSync(join(tmpdir(), "lockstep-coordinator-"));
+  folders.push(folder);
+  return folder;
+}
+
+const stores: Store[] = [];
+afterEach(async () => {
+  for (const store of stores.splice(0)) await store.close();
+});
+
+/** The next term, closed after the test. */
+export async function nextTerm(...of: Parameters<typeof takeTerm>): Promise<Store> {
+  const store = await takeTerm(...of);
+  stores.push(store);
+  return store;
+}
+
+/** The code of what `action` throws or rejects with; fails where it does not. */
+export async function codeOf(action: () => unknown): Promise<string> {
+  try {
+    await action();
+  } catch (error) {
+    expect(error).toBeInstanceOf(LockstepError);
+    return (error as LockstepError).code;
+  }
+  throw new Error("nothing was thrown");
+}
+
+export const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
+
+/** A ledger entry whose digests tell step and shard. */
+export function entry(step: number, shards = 2, changes: Partial<LedgerEntry> = {}): LedgerEntry {
+  return {
+    step,
+    view: { term: 1, number: 1 },
+    lineage: hex(step + 1, 64),
+    stateHash: hex(step + 1, 16),
+    shards: Array.from({ length: shards }, (_, shard) => ({
+      shard,
+      idsDigest: hex(step * 256 + shard, 16),
+      samples: 4 + shard,
+      correct: shard,
+      gradientDigest: hex(step * 256 + shard + 128, 16),
+      by: hex(shard < shards / 2 ? 1 : 2, 16) as Incarnation,
+    })),
+    loss: 1 / (step + 1),
+    gradientNorm: 0.1,
+    applied: true,
+    ...changes,
+  };
+}
+
+/** One small record of each number, told apart by its text. */
+export const note = (text: string): DurableRecord => ({ kind: "stop", reason: text, time: 0 });
+export const textsOf = (records: Iterable<DurableRecord>): string[] =>
+  [...records].flatMap((record) => (record.kind === "stop" ? [record.reason] : []));
