@@ -103,23 +103,28 @@ export function eventFacts(lines: readonly Line[]): EventFact[] {
 
 /** A stretch of a run between two final steps. */
 export interface Pace {
-  /** Seconds since the first final step, at the middle of the stretch. */
-  readonly seconds: number;
+  /** Seconds since the first final step. */
+  readonly from: number;
+  readonly to: number;
   readonly imagesPerSecond: number;
 }
 
-/** Images a second over at most `parts` stretches of equal time; none without times. */
+/** Steps in a stretch, at least: fewer would show the comb of single steps instead of the pace. */
+const STRETCH = 4;
+
+/** Images a second over at most `parts` stretches of as many steps each; none without times. */
 export function paceOf(steps: readonly StepFact[], parts = 120): Pace[] {
-  const timed = steps.filter((step) => step.time !== null && step.samples !== null).sort((a, b) => a.time! - b.time!);
-  const first = timed[0]?.time;
-  const last = timed.at(-1)?.time;
-  if (first === undefined || first === null || last === undefined || last === null || last <= first) return [];
-  // A stretch shorter than a step or two would show the comb of single steps instead of the pace.
-  const count = Math.max(1, Math.min(parts, Math.floor((timed.length - 1) / 4)));
-  const span = (last - first) / count;
-  const images = new Float64Array(count);
-  for (const step of timed.slice(1)) {
-    images[Math.min(count - 1, Math.max(0, Math.ceil((step.time! - first) / span) - 1))]! += step.samples!;
+  const timed = steps
+    .flatMap(({ time, samples }) => (time === null || samples === null ? [] : [{ time, samples }]))
+    .sort((a, b) => a.time - b.time);
+  const stretch = Math.max(STRETCH, Math.ceil((timed.length - 1) / parts));
+  const pace: Pace[] = [];
+  for (let start = 0; start + 1 < timed.length; start += stretch) {
+    const part = timed.slice(start, start + stretch + 1);
+    const from = (part[0]!.time - timed[0]!.time) / 1000;
+    const to = (part.at(-1)!.time - timed[0]!.time) / 1000;
+    const images = part.slice(1).reduce((sum, { samples }) => sum + samples, 0);
+    if (to > from) pace.push({ from, to, imagesPerSecond: images / (to - from) });
   }
-  return [...images].map((sum, i) => ({ seconds: ((i + 0.5) * span) / 1000, imagesPerSecond: (sum * 1000) / span }));
+  return pace;
 }

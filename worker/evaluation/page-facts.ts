@@ -67,7 +67,7 @@ export function recipeRows({ recipe }: Config): Row[] {
     ["Global batch", `${count(recipe.batch)}, ${count(recipe.stepsPerEpoch)} steps an epoch`],
     [
       "Learning rate",
-      `up to ${peak} at step ${count(rates.indexOf(peak) + 1)}, ends at ${Number((rates.at(-1) ?? 0).toPrecision(3))}`,
+      `up to ${Number(peak.toPrecision(3))} at step ${count(rates.indexOf(peak) + 1)}, ends at ${Number((rates.at(-1) ?? 0).toPrecision(3))}`,
     ],
     [
       "Optimizer",

@@ -20,7 +20,7 @@ interface PageInput extends ReportInput {
 }
 
 /** Widths of the drawings' plot areas in pixels: one that fills a desktop's column, one that is legible on a phone. */
-const WIDE = 760;
+const WIDE = 860;
 const NARROW = 250;
 
 /** Templates lie beside the sources; the build copies them, and without the copy the sources are two folders further up. */

@@ -1,5 +1,5 @@
 import { LockstepError } from "../../shared/errors.ts";
-import { decodeSafetensors, encodeSafetensors, type NamedTensor } from "./safetensors.ts";
+import { encodeHeader, headerLength, parseHeader, type TensorInfo } from "../../shared/model/safetensors.ts";
 
 /** Name of the predictions in a report's directory. */
 export const PREDICTIONS_FILE = "predictions.safetensors";
@@ -93,38 +93,57 @@ const misfit = (what: string) =>
  * [samples, 2, height, width]. The same predictions are the same bytes.
  */
 export function encodePredictions({ samples, classes, logits, labels, maps }: Predictions): Uint8Array {
-  const tensors: NamedTensor[] = [
+  const tensors: (TensorInfo & { readonly values: Float32Array | Int32Array })[] = [
     { name: "logits", dtype: "F32", shape: [samples, classes], values: logits },
     { name: "labels", dtype: "I32", shape: [samples], values: labels },
   ];
   if (maps !== null) {
     tensors.push({ name: "maps", dtype: "F32", shape: [samples, 2, maps.height, maps.width], values: maps.values });
   }
-  return encodeSafetensors(tensors, { format: "lockstep-predictions-1" });
+  const header = encodeHeader(tensors, { format: "lockstep-predictions-1" });
+  const file = new Uint8Array(tensors.reduce((sum, { values }) => sum + values.byteLength, header.length));
+  file.set(header);
+  let at = header.length;
+  for (const { values } of tensors) {
+    file.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), at);
+    at += values.byteLength;
+  }
+  return file;
 }
 
 /**
  * Reads the file form.
- * @throws LockstepError LS_EVALUATION_FILE where it is something else.
+ * @throws LockstepError LS_SAFETENSORS or LS_EVALUATION_FILE where it is something else.
  */
 export function decodePredictions(bytes: Uint8Array, file = PREDICTIONS_FILE): Predictions {
-  const wrong = (what: string) =>
-    new LockstepError("LS_EVALUATION_FILE", `${file} does not hold predictions: ${what}.`, {
-      hint: "Evaluate again with `npx lockstep evaluate`.",
-    });
-  const tensors = decodeSafetensors(bytes, wrong);
-  const logits = tensors.get("logits");
-  const labels = tensors.get("labels");
-  const maps = tensors.get("maps");
-  if (!(logits?.values instanceof Float32Array) || logits.shape.length !== 2) throw wrong("logits are missing");
-  if (!(labels?.values instanceof Int32Array) || labels.shape.length !== 1) throw wrong("labels are missing");
+  const start = 8 + headerLength(bytes, bytes.length, file);
+  const { tensors } = parseHeader(bytes.subarray(8, start), bytes.length - start, file);
+  const find = (name: string, dtype: string, extents: number) => {
+    const tensor = tensors.find((known) => known.name === name);
+    if (tensor === undefined) return null;
+    if (tensor.dtype !== dtype || tensor.shape.length !== extents) throw wrong(file, `${name} have another shape`);
+    // A copy starts at an address that floats may have.
+    return {
+      shape: tensor.shape,
+      buffer: new Uint8Array(bytes.subarray(start + tensor.from, start + tensor.to)).buffer,
+    };
+  };
+  const logits = find("logits", "F32", 2);
+  const labels = find("labels", "I32", 1);
+  const maps = find("maps", "F32", 4);
+  if (logits === null || labels === null) throw wrong(file, `${logits === null ? "logits" : "labels"} are missing`);
   const [samples, classes] = logits.shape as [number, number];
-  if (labels.shape[0] !== samples) throw wrong(`${labels.shape[0]} labels for ${samples} images`);
-  if (labels.values.some((label) => label < 0 || label >= classes)) throw wrong("a label lies outside of the classes");
-  const common = { samples, classes, logits: logits.values, labels: labels.values };
-  if (maps === undefined) return { ...common, maps: null };
-  const [count, pair, height, width] = maps.shape;
-  const sound = maps.values instanceof Float32Array && count === samples && pair === 2 && maps.shape.length === 4;
-  if (!sound) throw wrong("maps have another shape");
-  return { ...common, maps: { height: height!, width: width!, values: maps.values as Float32Array } };
+  if (labels.shape[0] !== samples) throw wrong(file, `${labels.shape[0]} labels for ${samples} images`);
+  const classOf = new Int32Array(labels.buffer);
+  if (classOf.some((label) => label < 0 || label >= classes)) throw wrong(file, "a label lies outside of the classes");
+  const common = { samples, classes, logits: new Float32Array(logits.buffer), labels: classOf };
+  if (maps === null) return { ...common, maps: null };
+  const [count, pair, height, width] = maps.shape as [number, number, number, number];
+  if (count !== samples || pair !== 2) throw wrong(file, "maps have another shape");
+  return { ...common, maps: { height, width, values: new Float32Array(maps.buffer) } };
 }
+
+const wrong = (file: string, what: string) =>
+  new LockstepError("LS_EVALUATION_FILE", `${file} does not hold predictions: ${what}.`, {
+    hint: "Evaluate again with `npx lockstep evaluate`.",
+  });

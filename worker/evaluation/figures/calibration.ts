@@ -10,7 +10,7 @@ export async function reliabilityFigure({ bins, ece }: Calibration, width: numbe
   const total = bins.reduce((sum, { count }) => sum + count, 0);
   const values = bins
     .filter(({ count }) => count > 0)
-    .map((bin) => ({ ...bin, share: bin.count / total, over: bin.confidence > bin.accuracy }));
+    .map((bin) => ({ ...bin, share: bin.count / total, zero: 0, over: bin.confidence > bin.accuracy }));
   const x = (field: string, title: string | null) =>
     ({ field, type: "quantitative", scale: { domain: UNIT }, title, axis: { ...shares, grid: false } }) as const;
   return draw(
@@ -31,11 +31,12 @@ export async function reliabilityFigure({ bins, ece }: Calibration, width: numbe
             },
             {
               data: { values },
-              mark: { type: "bar", fill: COLOUR.accent, fillOpacity: 0.35, cornerRadiusEnd: 2 },
+              mark: { type: "rect", fill: COLOUR.accent, fillOpacity: 0.25, stroke: COLOUR.paper, strokeWidth: 1 },
               encoding: {
-                x: { ...x("low", null), bin: "binned" },
+                x: x("low", null),
                 x2: { field: "high" },
-                y: { field: "accuracy", type: "quantitative" },
+                y: { field: "zero", type: "quantitative" },
+                y2: { field: "accuracy" },
               },
             },
             {
@@ -65,11 +66,12 @@ export async function reliabilityFigure({ bins, ece }: Calibration, width: numbe
           width,
           height: 54,
           data: { values },
-          mark: { type: "bar", fill: COLOUR.faint, fillOpacity: 0.6, cornerRadiusEnd: 2 },
+          mark: { type: "rect", fill: COLOUR.faint, fillOpacity: 0.6, stroke: COLOUR.paper, strokeWidth: 1 },
           encoding: {
-            x: { ...x("low", "confidence"), bin: "binned" },
+            x: x("low", "confidence"),
             x2: { field: "high" },
-            y: { field: "share", type: "quantitative", title: "images", axis: { format: ".0%", tickCount: 2 } },
+            y: { field: "zero", type: "quantitative", title: "images", axis: { format: ".0%", tickCount: 2 } },
+            y2: { field: "share" },
           },
         },
       ],

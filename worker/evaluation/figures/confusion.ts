@@ -4,7 +4,7 @@ import { COLOUR, draw, type Figure, UNIT } from "./draw.ts";
 
 /** More classes than this do not fit a page: the matrix then shows those with the lowest F1. */
 const LARGEST = 20;
-const CELL = 44;
+const CELL = 52;
 
 /** Classes that the matrix shows, in their own order. */
 export function shownClasses(metrics: readonly ClassMetrics[]): number[] {
@@ -39,11 +39,11 @@ export async function confusionFigure(
     label: cell.count === 0 ? "" : cell.count.toLocaleString("en"),
   }));
   const order = shown.map((label) => names[label]!);
-  const axis = { domain: false, grid: false, labelFontSize: 12, labelColor: COLOUR.ink, labelLimit: 110 };
+  const axis = { domain: false, grid: false, labelFontSize: 13, labelColor: COLOUR.ink, labelLimit: 110 };
   return draw(
     {
       width: CELL * shown.length,
-      height: CELL * 0.82 * shown.length,
+      height: CELL * 0.78 * shown.length,
       data: { values },
       encoding: {
         x: {
@@ -69,7 +69,7 @@ export async function confusionFigure(
           },
         },
         {
-          mark: { type: "text", fontSize: 11.5 },
+          mark: { type: "text", fontSize: 13 },
           encoding: {
             text: { field: "label" },
             color: { condition: { test: "datum.strength > 0.62", value: COLOUR.paper }, value: COLOUR.ink },

@@ -62,14 +62,16 @@ export async function paceFigure(
   width: number,
 ): Promise<Figure | null> {
   if (pace.length < 2) return null;
-  const end = pace.at(-1)!.seconds;
+  const end = pace.at(-1)!.to;
   const unit =
     end > 7200
       ? { name: "hours", seconds: 3600 }
       : end > 180
         ? { name: "minutes", seconds: 60 }
         : { name: "seconds", seconds: 1 };
-  const values = pace.map(({ seconds, imagesPerSecond }) => ({ at: seconds / unit.seconds, imagesPerSecond }));
+  const values = pace.flatMap(({ from, to, imagesPerSecond }) =>
+    [from, to].map((seconds) => ({ at: seconds / unit.seconds, imagesPerSecond })),
+  );
   const marks = events.flatMap(({ time }) =>
     time === null || start === null || time < start ? [] : [{ at: (time - start) / 1000 / unit.seconds }],
   );
@@ -88,7 +90,7 @@ export async function paceFigure(
       layer: [
         {
           data: { values },
-          mark: { type: "area", interpolate: "step", fill: COLOUR.accent, fillOpacity: 0.18 },
+          mark: { type: "area", fill: COLOUR.accent, fillOpacity: 0.18 },
           encoding: {
             x,
             y: { field: "imagesPerSecond", type: "quantitative", title: "images/s", axis: { tickCount: 4 } },
@@ -96,7 +98,7 @@ export async function paceFigure(
         },
         {
           data: { values },
-          mark: { type: "line", interpolate: "step", stroke: COLOUR.accent, strokeWidth: 1.6 },
+          mark: { type: "line", stroke: COLOUR.accent, strokeWidth: 1.6 },
           encoding: { x, y: { field: "imagesPerSecond", type: "quantitative" } },
         },
         {
