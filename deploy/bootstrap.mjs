@@ -1,191 +1,79 @@
-// Gets a fresh clone to where `demo` and `test` can run, with nothing but Node's own modules: checks the machine,
-// installs npm packages, builds, sets the native runtime up, then does what it was asked. Safe to interrupt and to run
-// twice at once.
-import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { dirname, join, relative } from "node:path";
+// From a fresh clone to `demo` and `test`, with nothing but Node's own modules: checks the machine, installs npm
+// packages, builds, sets the native runtime up, then does what it was asked. Safe to interrupt and to run twice at once.
+import { existsSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { BuildFailed, build, isBuilt } from "./bootstrap/build.mjs";
+import { locked } from "./bootstrap/lock.mjs";
+import { cacheFolder, checkMachine, machineFindings, programOnPath } from "./bootstrap/machine.mjs";
+import { installPackages, PACKAGE_MEGABYTES, packagesAreThere } from "./bootstrap/packages.mjs";
+import { run, say } from "./bootstrap/run.mjs";
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const say = (text) => process.stderr.write(`${text}\n`);
+const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))));
 
-/** One clear line and exit code 3: the environment lacks something. */
-class Missing extends Error {}
-
-export function checkMachine({
-  platform = process.platform,
-  arch = process.arch,
-  version = process.versions.node,
-  path = process.env.PATH,
-} = {}) {
-  if (platform !== "linux" || arch !== "x64") {
-    throw new Missing(`Lockstep runs on Linux x86-64; this is ${platform} ${arch}. [LS_PLATFORM]`);
-  }
-  const [major, minor] = version.split(".").map(Number);
-  const supported = (major === 20 && minor >= 18) || major === 22 || major >= 24;
-  if (!supported)
-    throw new Missing(
-      `Lockstep needs Node 20.18 or newer, 22 or 24; this is ${version}. Install one from nodejs.org. [LS_NODE]`,
-    );
-  const compiler = (path ?? "").split(":").some((folder) => folder !== "" && existsSync(join(folder, "g++")));
-  if (!compiler)
-    throw new Missing("g++ is not on PATH. Install it, for example with `apt-get install g++`. [LS_COMPILER]");
-}
-
-// ---- a lock between processes, left behind by a dead one without harm
-
-const lockFolder = join(root, ".bootstrap.lock");
-
-async function locked(work) {
-  for (let said = false; ; ) {
-    try {
-      mkdirSync(lockFolder);
-      writeFileSync(join(lockFolder, "pid"), String(process.pid));
-      break;
-    } catch (error) {
-      if (error.code !== "EEXIST") throw new Missing(`${root} is not writable: ${error.message}. [LS_NOT_WRITABLE]`);
-      if (!holderLives()) rmSync(lockFolder, { recursive: true, force: true });
-      else if (!said) {
-        said = true;
-        say("Another process is setting this clone up; waiting for it.");
-      }
-      await new Promise((resolve) => setTimeout(resolve, 200));
+/**
+ * Packages and build as the files of this clone want them.
+ * @param {{task?: string}} options what it is for: `test` needs the packages for development too
+ * @throws Missing, BuildFailed, Interrupted; each has an exitCode
+ */
+export async function prepare({ task = "run" } = {}) {
+  checkMachine({ compiler: !addonIsThere() });
+  const ready = () => isBuilt(root) && packagesAreThere(root, { dev: task === "test" });
+  if (ready()) return;
+  const wait = () => say("Another process is setting this clone up; waiting for it.");
+  await locked(root, wait, async () => {
+    if (ready()) return;
+    if (!packagesAreThere(root, { dev: true })) {
+      announce(task);
+      await installPackages(root);
     }
-  }
-  const release = () => rmSync(lockFolder, { recursive: true, force: true });
-  process.on("exit", release);
-  try {
-    return await work();
-  } finally {
-    process.off("exit", release);
-    release();
-  }
-}
-
-function holderLives() {
-  try {
-    const age = Date.now() - statSync(lockFolder).mtimeMs;
-    const file = join(lockFolder, "pid");
-    if (!existsSync(file)) return age < 5000;
-    process.kill(Number(readFileSync(file, "utf8")), 0);
-    return true;
-  } catch (error) {
-    return error.code === "EPERM";
-  }
-}
-
-// ---- npm packages
-
-function run(command, args, options = {}) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: ["ignore", 2, 2], ...options });
-    child.on("error", reject);
-    child.on("exit", (code, signal) => resolve(signal === null ? code : 130));
+    if (isBuilt(root)) return;
+    say("Building (about 5 s).");
+    await build(root);
   });
 }
 
-const hashOf = (text) => createHash("sha256").update(text).digest("hex");
-
-async function installPackages() {
-  const stamp = join(root, "node_modules", ".lockstep");
-  const wanted = hashOf(readFileSync(join(root, "package-lock.json")));
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
-  say("Installing npm packages: about 250 MB, half a minute on a fast line.");
-  const code = await run("npm", ["ci", "--include=dev", "--no-fund", "--no-audit", "--loglevel=error"]).catch(
-    (error) => error,
-  );
-  if (code !== 0) {
-    throw new Missing(
-      `npm could not install the packages (${code.message ?? `exit code ${code}`}). Check the network and npm's registry setting, then run the command again. [LS_NPM]`,
-    );
-  }
-  writeFileSync(stamp, wanted);
-}
-
-// ---- the build
-
-const SOURCES = ["coordinator", "worker", "shared", "deploy", "test", "proto"];
-const ASSETS = /\.(html|css|eta|js|mjs|json|txt|proto|svg|yml|yaml)$/;
-
-function* files(folder) {
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* files(path);
-    else yield path;
-  }
-}
-
-async function build() {
-  const sources = [
-    ...SOURCES.flatMap((folder) => [...files(join(root, folder))]),
-    join(root, "tsconfig.json"),
-    join(root, "package-lock.json"),
+/** What a machine without packages or build can say about itself. */
+export function earlyFindings() {
+  const packages = packagesAreThere(root, { dev: false });
+  const built = isBuilt(root);
+  const finding = (what, fine, detail, mend) => ({ what, fine, detail, mend });
+  return [
+    ...machineFindings(),
+    finding("npm packages", packages, packages ? "as package-lock.json wants them" : "missing", "npm run build"),
+    finding("build", built, built ? "up to date" : "missing or older than its sources", "npm run build"),
   ];
-  const wanted = hashOf(
-    sources
-      .map((file) => `${relative(root, file)} ${hashOf(readFileSync(file))}`)
-      .sort()
-      .join("\n"),
-  );
-  const stamp = join(root, "dist", ".lockstep");
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
-  say("Building.");
-  const temporary = join(root, `dist.${process.pid}`);
-  rmSync(temporary, { recursive: true, force: true });
-  const node = process.execPath;
-  const module = (path) => join(root, "node_modules", path);
-  const typescript = await run(node, [module("typescript/bin/tsc"), "-p", "tsconfig.json", "--outDir", temporary]);
-  const wasm = join(temporary, "worker/arithmetic/arithmetic.wasm");
-  const assembly = await run(node, [
-    module("assemblyscript/bin/asc.js"),
-    "--config",
-    "worker/arithmetic/asconfig.json",
-    "--target",
-    "release",
-    "--outFile",
-    wasm,
-  ]);
-  if (typescript !== 0 || assembly !== 0) {
-    rmSync(temporary, { recursive: true, force: true });
-    throw new Missing("The build failed; the lines above say why. [LS_BUILD]");
-  }
-  for (const file of sources) {
-    if (!ASSETS.test(file) || !SOURCES.includes(relative(root, file).split("/")[0])) continue;
-    const to = join(temporary, relative(root, file));
-    mkdirSync(dirname(to), { recursive: true });
-    cpSync(file, to);
-  }
-  writeFileSync(join(temporary, ".lockstep"), wanted);
-  const old = join(root, `dist.${process.pid}.old`);
-  if (existsSync(join(root, "dist"))) renameSync(join(root, "dist"), old);
-  renameSync(temporary, join(root, "dist"));
-  rmSync(old, { recursive: true, force: true });
 }
 
-/** Packages and build, as they are wanted by the files of this clone. */
-export async function prepare() {
-  checkMachine();
-  await locked(async () => {
-    await installPackages();
-    await build();
-  });
+const addonIsThere = () =>
+  existsSync(join(root, "node_modules/@tensorflow/tfjs-node-gpu/lib/napi-v8/tfjs_binding.node"));
+
+/** Before the first byte is fetched: what, how much, how long. */
+function announce(task) {
+  const cached = (folder) => {
+    const path = join(cacheFolder(), folder);
+    return existsSync(path) && readdirSync(path).length > 0;
+  };
+  const parts = [["npm packages", PACKAGE_MEGABYTES]];
+  if (task === "demo" || task === "test") {
+    if (!cached("runtime")) parts.push(["TensorFlow's library", 274]);
+    if (!cached("nats") && programOnPath("nats-server") === null) parts.push(["nats-server", 7]);
+  }
+  if (task === "demo" && !process.env.LOCKSTEP_DATA && !cached("data/stl10_binary")) {
+    parts.push(["the labelled images of STL-10", 305]);
+  }
+  const megabytes = parts.reduce((sum, [, size]) => sum + size, 0);
+  const minutes = Math.ceil((megabytes * 8) / 50 / 60 + 1);
+  const list = parts.map(([what, size]) => `${what} ${size} MB`).join(", ");
+  say(`To fetch: ${list}. About ${minutes} minutes at 50 Mbit/s; it can be interrupted.`);
+  say("Installing npm packages.");
 }
 
-// ---- what can be asked for
-
-const lockstep = (...args) =>
-  run(process.execPath, [join(root, "dist/deploy/cli/main.js"), ...args], { stdio: "inherit" });
+/** The command line of the built tree. */
+const lockstep = async (...args) => {
+  const program = join(root, "dist/deploy/cli/main.js");
+  return (await run(process.execPath, [program, ...args], { stdio: "inherit" })).code;
+};
 
 async function demo(args) {
   const code = await lockstep("setup");
@@ -195,54 +83,73 @@ async function demo(args) {
 async function test(args) {
   const code = await lockstep("setup");
   if (code !== 0) return code;
-  for (const [name, command] of [
-    ["type check", [join(root, "node_modules/typescript/bin/tsc"), "--noEmit", "-p", "tsconfig.json"]],
-    ["biome", [join(root, "node_modules/@biomejs/biome/bin/biome"), "check", "."]],
-  ]) {
-    say(`Running the ${name}.`);
-    const failed = await run(process.execPath, command);
-    if (failed !== 0) {
-      process.stdout.write(`The ${name} failed.\n0 passed, 1 failed, 0 skipped\n`);
-      return 1;
-    }
-  }
-  const report = join(root, "node_modules/.lockstep-tests.json");
-  rmSync(report, { force: true });
-  const vitest = [
-    join(root, "node_modules/vitest/vitest.mjs"),
-    "run",
-    "--reporter=default",
-    "--reporter=json",
-    `--outputFile.json=${report}`,
-    ...args,
+  const module = (path) => join(root, "node_modules", path);
+  const checks = [
+    ["type check", [module("typescript/bin/tsc"), "--noEmit", "-p", "tsconfig.json"]],
+    ["biome check", [module("@biomejs/biome/bin/biome"), "check", "."]],
   ];
-  const status = await run(process.execPath, vitest, { stdio: "inherit" });
-  const counts = existsSync(report)
-    ? JSON.parse(readFileSync(report, "utf8"))
-    : { numPassedTests: 0, numFailedTests: 1, numPendingTests: 0, numTodoTests: 0 };
-  const failures = Math.max(counts.numFailedTests, status === 0 ? 0 : 1);
-  process.stdout.write(
-    `${counts.numPassedTests} passed, ${failures} failed, ${counts.numPendingTests + counts.numTodoTests} skipped\n`,
-  );
-  return failures === 0 ? 0 : 1;
+  let failed = 0;
+  for (const [name, command] of checks) {
+    say(`Running the ${name}.`);
+    const { code: status } = await run(process.execPath, command, { cwd: root });
+    if (status === 0) continue;
+    failed += 1;
+    say(`The ${name} failed.`);
+  }
+  const counts = await runTests(module("vitest/vitest.mjs"), args);
+  return conclude({ ...counts, failed: counts.failed + failed });
+}
+
+/** Runs the suite; whatever makes it end badly without a failed test counts as one. */
+async function runTests(vitest, args) {
+  const report = join(root, "node_modules", `.lockstep-tests.${process.pid}.json`);
+  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+  try {
+    const { code } = await run(process.execPath, [vitest, "run", ...reporters, ...args], {
+      cwd: root,
+      stdio: "inherit",
+    });
+    const facts = existsSync(report) ? JSON.parse(readFileSync(report, "utf8")) : {};
+    const { numPassedTests: passed = 0, numFailedTests = 0, numPendingTests = 0, numTodoTests = 0 } = facts;
+    return {
+      passed,
+      failed: Math.max(numFailedTests, code === 0 ? 0 : 1),
+      skipped: numPendingTests + numTodoTests,
+    };
+  } finally {
+    rmSync(report, { force: true });
+  }
+}
+
+/** The last line of `npm test`. */
+function conclude({ passed, failed, skipped }) {
+  process.stdout.write(`${passed} passed, ${failed} failed, ${skipped} skipped\n`);
+  return failed === 0 ? 0 : 1;
 }
 
 async function main([task, ...args]) {
-  await prepare();
-  if (task === "build") return 0;
-  if (task === "demo") return demo(args);
-  if (task === "test") return test(args);
-  say(`There is no task "${task}": demo, test or build.`);
-  return 2;
+  const tasks = { build: () => 0, demo, test };
+  if (!Object.hasOwn(tasks, task ?? "")) {
+    say("usage: bootstrap.mjs demo|test|build [options]");
+    return 2;
+  }
+  try {
+    await prepare({ task });
+  } catch (error) {
+    if (!(error instanceof BuildFailed && task === "test")) throw error;
+    say(error.message);
+    return conclude({ passed: 0, failed: 1, skipped: 0 });
+  }
+  return tasks[task](args);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {}); // The child in front ends first and says so.
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === realpathSync(fileURLToPath(import.meta.url))) {
   main(process.argv.slice(2)).then(
     (code) => process.exit(code),
     (error) => {
-      say(error instanceof Missing ? error.message : `${error.stack}`);
-      process.exit(error instanceof Missing ? 3 : 1);
+      if (error.exitCode === undefined) say(`Something unexpected happened: ${error.stack}`);
+      else if (error.exitCode !== 130) say(error.message);
+      process.exit(error.exitCode ?? 1);
     },
   );
 }

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import picocolors from "picocolors";
-import { examine } from "../setup/doctor.ts";
+import { examine, isHealthy } from "../setup/doctor.ts";
 
 /** Adds `lockstep doctor`. */
 export function registerDoctor(program: Command): void {
@@ -10,7 +10,7 @@ export function registerDoctor(program: Command): void {
     .option("--json", "print one JSON object on stdout", false)
     .action(async ({ json }: { json: boolean }) => {
       const findings = await examine();
-      const healthy = findings.every((finding) => finding.state !== "missing");
+      const healthy = isHealthy(findings);
       if (json) process.stdout.write(`${JSON.stringify({ healthy, findings })}\n`);
       else {
         for (const { what, state, detail, mend } of findings) {

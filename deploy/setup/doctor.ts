@@ -1,13 +1,15 @@
 import { execFile } from "node:child_process";
-import { existsSync, statfsSync } from "node:fs";
-import { availableParallelism, totalmem } from "node:os";
-import { dirname } from "node:path";
+import { existsSync, readFileSync, statfsSync } from "node:fs";
+import { availableParallelism, cpus, totalmem } from "node:os";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import prettyBytes from "pretty-bytes";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { sentenceOf } from "../../shared/errors.ts";
 import { resolveDataDirectory } from "../data/locations.ts";
 import { natsProgram, onPath } from "../up/nats-program.ts";
+import { LIBRARIES } from "./addon.ts";
 import { cachePlaces, packageRoot } from "./places.ts";
 import { runtimeIsReady } from "./runtime.ts";
 
@@ -20,10 +22,30 @@ export interface Finding {
 }
 
 const SETUP = "npx lockstep setup";
+const LOAD_MILLIS = 60_000;
 
 /** Looks at everything that a run needs on this machine. */
 export async function examine(): Promise<Finding[]> {
-  return [platform(), node(), compiler(), await addon(), await nats(), await data(), disk(), machine(), await gpu()];
+  const early = await earlyFindings();
+  const runtime = [library(), await addon()];
+  return [...early, processor(), ...runtime, nats(), await data(), disk(), machine(), await gpu()];
+}
+
+/** `optional` lacks do not make a machine unfit. */
+export const isHealthy = (findings: readonly Finding[]): boolean => findings.every(({ state }) => state !== "missing");
+
+/**
+ * Platform, Node, C library, compiler, npm packages and build, as the bootstrap sees them. It lies outside the built
+ * tree: it is what builds it.
+ */
+async function earlyFindings(): Promise<Finding[]> {
+  const file = pathToFileURL(join(packageRoot(), "deploy", "bootstrap.mjs")).href;
+  const bootstrap: unknown = await import(file);
+  const { earlyFindings: look } = bootstrap as {
+    earlyFindings: () => { what: string; fine: boolean; detail: string; mend: string }[];
+  };
+  const needless = runtimeIsReady() ? "C++ compiler" : null;
+  return look().map(({ what, fine, detail, mend }) => finding(what, fine, detail, mend, what === needless));
 }
 
 const finding = (what: string, fine: boolean, detail: string, mend: string | null, optional = false): Finding => ({
@@ -33,52 +55,42 @@ const finding = (what: string, fine: boolean, detail: string, mend: string | nul
   mend: fine ? null : mend,
 });
 
-const platform = () =>
-  finding(
-    "platform",
-    process.platform === "linux" && process.arch === "x64",
-    `${process.platform} ${process.arch}`,
-    "use Linux x86-64",
-  );
-
-function node(): Finding {
-  const [major, minor] = process.versions.node.split(".").map(Number) as [number, number];
-  const fine = (major === 20 && minor >= 18) || major === 22 || major >= 24;
-  return finding("Node", fine, process.versions.node, "install Node 20.18 or newer, 22 or 24");
+/** TensorFlow's wheels are compiled for processors with AVX and end in an illegal instruction elsewhere. */
+function processor(): Finding {
+  const facts = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
+  const flags = new Set((/^flags\s*:\s*(.*)$/m.exec(facts)?.[1] ?? "").split(" "));
+  const sets = ["avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"].filter((flag) => flags.has(flag));
+  const model = cpus()[0]?.model.trim() ?? "unknown";
+  const detail = `${model}${sets.length === 0 ? "" : ` (${sets.join(", ")})`}`;
+  return finding("processor", flags.size <= 1 || flags.has("avx"), detail, "use a processor with AVX (2011 or later)");
 }
 
-function compiler(): Finding {
-  const path = onPath("g++");
-  return finding(
-    "C++ compiler",
-    path !== null,
-    path ?? "no g++ on PATH",
-    "install g++, for example: apt-get install g++",
-  );
+function library(): Finding {
+  const { runtime } = cachePlaces();
+  const there = existsSync(join(runtime, "tensorflow", LIBRARIES[0]));
+  return finding("TensorFlow", there, there ? runtime : `not in ${runtime}`, SETUP);
 }
 
+/** Loads the add-on in a process of its own: a library that does not fit may end it. */
 async function addon(): Promise<Finding> {
-  if (!runtimeIsReady()) return finding("TensorFlow", false, `not set up in ${cachePlaces().cache}`, SETUP);
   const program = "const tf=require('@tensorflow/tfjs-node-gpu');console.log(tf.backend().binding.TF_Version)";
   const shim = "require('node:util').isNullOrUndefined??=v=>v==null;";
   try {
     const { stdout } = await promisify(execFile)(process.execPath, ["-e", shim + program], {
       cwd: packageRoot(),
-      timeout: 60_000,
+      timeout: LOAD_MILLIS,
     });
-    return finding("TensorFlow", true, `${stdout.trim()} loads`, null);
+    return finding("add-on", true, `TensorFlow ${stdout.trim()} loads`, null);
   } catch (error) {
-    return finding(
-      "TensorFlow",
-      false,
-      `does not load: ${sentenceOf(error).split("\n")[0]}`,
-      `${SETUP} --clean, then ${SETUP}`,
-    );
+    if (!runtimeIsReady()) return finding("add-on", false, "not compiled, or not linked into node_modules", SETUP);
+    const said = String((error as { stderr?: string }).stderr ?? "").split("\n");
+    const reason = said.find((line) => /^\w*Error: /.test(line)) ?? sentenceOf(error).split("\n")[0];
+    return finding("add-on", false, `does not load: ${reason}`, `${SETUP} --clean, then ${SETUP}`);
   }
 }
 
-async function nats(): Promise<Finding> {
-  const program = await natsProgram();
+function nats(): Finding {
+  const program = natsProgram();
   return finding("nats-server", program !== null, program ?? "not found: runs will not broadcast", SETUP, true);
 }
 
@@ -108,8 +120,8 @@ function disk(): Finding {
   const free = bavail * bsize;
   return finding(
     "disk",
-    free > 3e9,
-    `${prettyBytes(free)} free for the cache`,
+    free > 3e9 || runtimeIsReady(),
+    `${prettyBytes(free)} free in ${folder}`,
     "free 3 GB, or set LOCKSTEP_CACHE to another disk",
   );
 }

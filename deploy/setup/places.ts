@@ -15,12 +15,10 @@ export const TENSORFLOW_PACKAGE: Readonly<Record<Flavour, string>> = { cpu: "ten
 export const packageRoot = (): string =>
   fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "../.." : "../../..", import.meta.url));
 
-export const tfjsFolder = (): string => join(packageRoot(), "node_modules", "@tensorflow", "tfjs-node-gpu");
-
 export interface CachePlaces {
   readonly cache: string;
   readonly downloads: string;
-  /** Unpacked library: lib/ and include/. */
+  /** Unpacked library: tensorflow/ and include/, as in the wheel; the compiled add-ons beside them. */
   readonly runtime: string;
   readonly natsServer: string;
 }
@@ -33,3 +31,16 @@ export function cachePlaces(flavour: Flavour = "cpu", cache = cacheDirectory()):
     natsServer: join(cache, "nats", NATS_VERSION, "nats-server"),
   };
 }
+
+/** Where the packages lie that the add-on is made from and linked into. */
+export interface PackagePlaces {
+  /** Folder of @tensorflow/tfjs-node-gpu. */
+  readonly tfjs: string;
+  /** Node-API's headers. */
+  readonly nodeApi: string;
+}
+
+export const packagePlaces = (root = packageRoot()): PackagePlaces => ({
+  tfjs: join(root, "node_modules", "@tensorflow", "tfjs-node-gpu"),
+  nodeApi: join(root, "node_modules", "node-api-headers", "include"),
+});

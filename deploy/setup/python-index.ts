@@ -1,20 +1,25 @@
-import { existsSync, readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
-import { EnvHttpProxyAgent, fetch } from "undici";
+import { fetch } from "undici";
 import { z } from "zod";
 import { LockstepError } from "../../shared/errors.ts";
+import { type PipSettings, pipSettings } from "./pip-settings.ts";
+import { reasonOf, webDispatcher, withoutCredentials } from "./web.ts";
 
 /** A file of a package on a Python index. */
 export interface IndexFile {
   readonly filename: string;
   readonly url: string;
+  /** Hex. */
   readonly sha256: string;
   /** Bytes; 0 where the index does not say. */
   readonly size: number;
+  /** For a file of the host that asked for credentials; null elsewhere. */
+  readonly authorization: string | null;
 }
 
-const DEFAULT_INDEX = "https://pypi.org/simple";
+const JSON_FORM = "application/vnd.pypi.simple.v1+json";
+const ACCEPT = `${JSON_FORM}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1`;
+const ANSWER_MILLIS = 30_000;
+
 const pageSchema = z.object({
   files: z.array(
     z.object({
@@ -22,70 +27,91 @@ const pageSchema = z.object({
       url: z.string(),
       hashes: z.record(z.string(), z.string()),
       size: z.number().optional(),
+      yanked: z.union([z.boolean(), z.string()]).optional(),
     }),
   ),
 });
 
-/** All HTTP of set-up honours HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
-export const dispatcher = new EnvHttpProxyAgent();
-
-/** The index that pip would use: PIP_INDEX_URL, else the configuration files, else pypi.org. */
-export function indexUrl(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.PIP_INDEX_URL) return env.PIP_INDEX_URL;
-  const home = env.HOME ?? homedir();
-  const files = [env.PIP_CONFIG_FILE, join(home, ".config/pip/pip.conf"), join(home, ".pip/pip.conf"), "/etc/pip.conf"];
-  for (const file of files) {
-    if (file === undefined || !existsSync(file)) continue;
-    const url = indexUrlOf(readFileSync(file, "utf8"));
-    if (url !== null) return url;
-  }
-  return DEFAULT_INDEX;
-}
-
-/** index-url in the [global] or [install] section of a pip.conf. */
-export function indexUrlOf(text: string): string | null {
-  let section = "";
-  for (const line of text.split("\n")) {
-    const heading = /^\s*\[([^\]]+)\]/.exec(line);
-    if (heading !== null) section = heading[1]!;
-    const setting = /^\s*index[-_]url\s*[=:]\s*(\S+)/.exec(line);
-    if (setting !== null && (section === "global" || section === "install")) return setting[1]!;
-  }
-  return null;
-}
-
 /**
- * The files of a package (PEP 691, JSON form).
- * @throws LockstepError LS_INDEX where the index does not answer
+ * The files of a package, as the first index that has it lists them (PEP 691; the older HTML form, PEP 503, where an
+ * index knows no other). Withdrawn files and files without SHA-256 are left out.
+ * @throws LockstepError LS_INDEX where no index answers with files
  */
-export async function filesOf(name: string, index = indexUrl()): Promise<IndexFile[]> {
-  const page = new URL(`${index.replace(/\/+$/, "")}/${name}/`);
-  const headers: Record<string, string> = { accept: "application/vnd.pypi.simple.v1+json" };
-  if (page.username !== "") {
-    headers.authorization = `Basic ${Buffer.from(`${decodeURIComponent(page.username)}:${decodeURIComponent(page.password)}`).toString("base64")}`;
-    page.username = "";
-    page.password = "";
+export async function filesOf(name: string, settings: PipSettings = pipSettings()): Promise<IndexFile[]> {
+  const complaints: string[] = [];
+  for (const index of settings.indexes) {
+    try {
+      const files = await askIndex(name, index, settings);
+      if (files.length > 0) return files;
+      complaints.push(`${hostOf(index)} has no files of ${name}`);
+    } catch (error) {
+      if (error instanceof LockstepError) throw error;
+      complaints.push(`${hostOf(index)}: ${reasonOf(error)}`);
+    }
   }
+  throw new LockstepError("LS_INDEX", `The Python package index does not give ${name} (${complaints.join("; ")}).`, {
+    hint: "Check the network, or set index (PIP_INDEX_URL) and proxy (HTTPS_PROXY) as for pip.",
+    exitCode: 3,
+  });
+}
+
+async function askIndex(name: string, index: string, settings: PipSettings): Promise<IndexFile[]> {
+  const { url: page, authorization } = withoutCredentials(`${index.replace(/\/+$/, "")}/${name}/`);
+  const dispatcher = webDispatcher(settings);
   try {
-    const response = await fetch(page, { headers, dispatcher, signal: AbortSignal.timeout(30_000) });
-    if (!response.ok) throw new Error(`it answered ${response.status}`);
-    const { files } = pageSchema.parse(await response.json());
-    return files.map(({ filename, url, hashes, size }) => ({
-      filename,
-      url: new URL(url, page).href,
-      sha256: hashes.sha256 ?? "",
-      size: size ?? 0,
-    }));
-  } catch (cause) {
-    throw new LockstepError("LS_INDEX", `The Python package index ${page.host} cannot be reached: ${reason(cause)}.`, {
-      hint: "Check the network, or set PIP_INDEX_URL or a proxy as for pip.",
-      exitCode: 3,
-      cause,
+    const response = await fetch(page, {
+      headers: { accept: ACCEPT, ...(authorization !== null && { authorization }) },
+      dispatcher,
+      signal: AbortSignal.timeout(ANSWER_MILLIS),
     });
+    if (!response.ok) throw new Error(`it answered ${response.status}`);
+    const isJson = /json/.test(response.headers.get("content-type") ?? "");
+    // The page may have moved; links are relative to where it was found.
+    const base = response.url === "" ? page.href : response.url;
+    const files = isJson ? parseJsonPage(await response.json(), base) : parseHtmlPage(await response.text(), base);
+    return files.map((file) => ({
+      ...file,
+      authorization: new URL(file.url).origin === page.origin ? authorization : null,
+    }));
+  } finally {
+    await dispatcher.close();
   }
 }
 
-export const reason = (error: unknown): string => {
-  const { cause, message } = error as Error;
-  return cause instanceof Error && cause.message !== "" ? cause.message : message;
+type Listed = Omit<IndexFile, "authorization">;
+
+/** PEP 691. */
+export function parseJsonPage(page: unknown, base: string): Listed[] {
+  return pageSchema
+    .parse(page)
+    .files.filter(({ yanked }) => yanked === undefined || yanked === false)
+    .map(({ filename, url, hashes, size }) => ({
+      filename,
+      url: new URL(url, base).href,
+      sha256: (hashes.sha256 ?? "").toLowerCase(),
+      size: size ?? 0,
+    }))
+    .filter(({ sha256 }) => sha256 !== "");
+}
+
+/** PEP 503: anchors whose text is the file's name, with the hash in the link's fragment; sizes are not told. */
+export function parseHtmlPage(html: string, base: string): Listed[] {
+  const files: Listed[] = [];
+  for (const [, attributes = "", text = ""] of html.matchAll(/<a\s([^>]*)>([^<]*)<\/a>/gi)) {
+    const href = /href\s*=\s*["']([^"']+)["']/i.exec(attributes)?.[1]?.replaceAll("&amp;", "&");
+    if (href === undefined || /data-yanked/i.test(attributes)) continue;
+    const url = new URL(href, base);
+    const sha256 = /^#sha256=([0-9a-f]{64})/i.exec(url.hash)?.[1]?.toLowerCase();
+    url.hash = "";
+    if (sha256 !== undefined) files.push({ filename: text.trim(), url: url.href, sha256, size: 0 });
+  }
+  return files;
+}
+
+const hostOf = (index: string): string => {
+  try {
+    return new URL(index).host;
+  } catch {
+    return "an index without a valid address";
+  }
 };

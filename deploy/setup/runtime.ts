@@ -1,175 +1,155 @@
-import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-} from "node:fs";
-import { dirname, join } from "node:path";
-import { promisify } from "node:util";
-import lockfile from "proper-lockfile";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { LockstepError } from "../../shared/errors.ts";
+import { addonPath, compileAddon, isLinked, LIBRARIES, linkAddon, requireCompiler } from "./addon.ts";
 import { download } from "./download.ts";
 import {
+  type CachePlaces,
   cachePlaces,
   type Flavour,
-  packageRoot,
+  type PackagePlaces,
+  packagePlaces,
   TENSORFLOW_PACKAGE,
   TENSORFLOW_VERSION,
-  tfjsFolder,
 } from "./places.ts";
 import { filesOf } from "./python-index.ts";
 import type { SetupDisplay } from "./show.ts";
+import { withLock } from "./wait-lock.ts";
 import { linuxWheel, unpackWheel } from "./wheel.ts";
 
 /**
- * TensorFlow's C library from the current Python wheel, and the add-on of @tensorflow/tfjs-node-gpu compiled against it.
- * Both lie in the user's cache and are linked into node_modules, so that other clones share them.
+ * TensorFlow's C library out of its Python wheel, and the add-on of @tensorflow/tfjs-node-gpu compiled against it. Both
+ * lie in the user's cache, where other clones find them, and are linked into node_modules.
  */
-const LIBRARIES = ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2"];
-const HEADERS = /^tensorflow\/include\/(tensorflow|tsl|xla\/tsl|external\/[^/]*absl[^/]*)\//;
-const ADDON = "lib/napi-v8/tfjs_binding.node";
+export interface RuntimeOptions {
+  readonly flavour?: Flavour;
+  readonly places?: CachePlaces;
+  readonly packages?: PackagePlaces;
+}
 
-export async function ensureRuntime(show: SetupDisplay, flavour: Flavour = "cpu"): Promise<void> {
-  const places = cachePlaces(flavour);
-  const addon = join(places.runtime, `addon-${addonKey()}.node`);
-  if (existsSync(addon) && isLinked(addon, places.runtime)) return;
-  mkdirSync(places.cache, { recursive: true });
-  const release = await lockfile.lock(places.cache, {
-    stale: 30_000,
-    retries: { retries: 3600, minTimeout: 500, maxTimeout: 1000 },
-  });
+/** The C interface and what its headers include; the rest of the wheel's headers, 280 MB, serves C++ alone. */
+const HEADERS =
+  /^tensorflow\/(include\/(?:tensorflow\/c|tensorflow\/core\/platform\/ctstring|tsl\/platform\/ctstring|xla\/tsl\/c)[^.]*\.h)$/;
+const UNPACKED_BYTES = 870e6;
+/** Where the index does not tell a size. */
+const USUAL_BYTES = 274e6;
+
+/**
+ * Fetches, unpacks, compiles and links what is missing; a second call finds everything there and needs no network.
+ * @throws LockstepError LS_COMPILER, LS_DISK_FULL, LS_INDEX, LS_RUNTIME_MISSING, LS_DOWNLOAD*, LS_WHEEL, LS_ADDON
+ */
+export async function ensureRuntime(show: SetupDisplay, options: RuntimeOptions = {}): Promise<void> {
+  if (runtimeIsReady(options)) return;
+  const { flavour, places, packages } = complete(options);
+  const { runtime } = places;
+  const wait = () => show.message("Another process sets the runtime up; waiting for it.");
   try {
-    if (!existsSync(join(places.runtime, "lib", LIBRARIES[0]!))) await unpackLibrary(show, flavour);
-    if (!existsSync(addon)) await compileAddon(show, places.runtime, addon);
-    link(addon, places.runtime);
+    await withLock(runtime, wait, async (signal) => {
+      const addon = addonPath(runtime, packages);
+      if (!existsSync(addon)) requireCompiler();
+      removeLeftovers(runtime);
+      if (!isUnpacked(runtime)) await fetchLibrary(show, flavour, places, signal);
+      if (!existsSync(addon)) {
+        show.message("Compiling the add-on (about 15 s).");
+        await compileAddon(addon, packages, signal);
+      }
+      linkAddon(addon, packages);
+    });
   } catch (error) {
     throw diskFull(error) ?? error;
-  } finally {
-    await release().catch(() => {});
   }
 }
 
 /** Whether the add-on in node_modules is the one that belongs to the cached library. */
-export function runtimeIsReady(flavour: Flavour = "cpu"): boolean {
-  const { runtime } = cachePlaces(flavour);
-  const addon = join(runtime, `addon-${addonKey()}.node`);
-  return existsSync(addon) && isLinked(addon, runtime);
+export function runtimeIsReady(options: RuntimeOptions = {}): boolean {
+  const { places, packages } = complete(options);
+  if (!existsSync(join(packages.tfjs, "binding")) || !isUnpacked(places.runtime)) return false;
+  const addon = addonPath(places.runtime, packages);
+  return existsSync(addon) && isLinked(addon, packages);
 }
 
-async function unpackLibrary(show: SetupDisplay, flavour: Flavour): Promise<void> {
-  const { downloads, runtime } = cachePlaces(flavour);
+function complete({ flavour = "cpu", places = cachePlaces(flavour), packages = packagePlaces() }: RuntimeOptions) {
+  return { flavour, places, packages };
+}
+
+/** A folder gets its name when it is whole, so that one library stands for all. */
+const isUnpacked = (runtime: string): boolean => existsSync(join(runtime, "tensorflow", LIBRARIES[0]));
+
+async function fetchLibrary(
+  show: SetupDisplay,
+  flavour: Flavour,
+  { cache, downloads, runtime }: CachePlaces,
+  signal: AbortSignal,
+): Promise<void> {
   const name = TENSORFLOW_PACKAGE[flavour];
   const wheel = linuxWheel(await filesOf(name), TENSORFLOW_VERSION);
   if (wheel === null) {
-    throw new LockstepError(
-      "LS_RUNTIME_MISSING",
-      `The Python index has no ${name} ${TENSORFLOW_VERSION} for Linux x86-64.`,
-      {
-        hint: "Use another index (PIP_INDEX_URL).",
-        exitCode: 3,
-      },
-    );
+    const message = `The Python package index has no ${name} ${TENSORFLOW_VERSION} for Linux x86-64.`;
+    throw new LockstepError("LS_RUNTIME_MISSING", message, { hint: "Use another index (PIP_INDEX_URL).", exitCode: 3 });
   }
+  const size = wheel.size || USUAL_BYTES;
+  const megabytes = Math.round(size / 1e6);
+  const seconds = Math.ceil((megabytes * 8) / 50);
   show.message(
-    `TensorFlow's library: ${Math.round(wheel.size / 1e6)} MB to fetch once for all clones, 1.0 GB on the disk; a minute at 5 MB/s.`,
+    `TensorFlow's library: ${megabytes} MB to fetch, once for all clones (about ${seconds} s at 50 Mbit/s), ${UNPACKED_BYTES / 1e6} MB in ${cache}.`,
   );
+  requireRoom(cache, size + UNPACKED_BYTES);
   const file = join(downloads, wheel.filename);
-  await download({ ...wheel, file, onProgress: (done, total) => show.progress("fetching TensorFlow", done, total) });
+  await download({
+    ...wheel,
+    file,
+    signal,
+    onProgress: (done, total) => show.progress("fetching TensorFlow", done, total),
+    onWait: () => show.message("Another process fetches TensorFlow; waiting for it."),
+  });
   show.message("Unpacking.");
   const temporary = `${runtime}.${process.pid}.partial`;
-  rmSync(temporary, { recursive: true, force: true });
-  await unpackWheel(file, temporary, (entry) => {
-    const library = LIBRARIES.find((candidate) => entry === `tensorflow/${candidate}`);
-    if (library !== undefined) return join("lib", library);
-    return HEADERS.test(entry) ? entry.replace("tensorflow/include/", "include/") : null;
-  });
+  await unpackWheel(file, temporary, placeOf, signal);
+  if (!isUnpacked(temporary)) {
+    rmSync(temporary, { recursive: true, force: true });
+    throw new LockstepError("LS_RUNTIME_MISSING", `${wheel.filename} does not hold ${LIBRARIES[0]}.`, {
+      hint: "Use another index (PIP_INDEX_URL).",
+      exitCode: 3,
+    });
+  }
   mkdirSync(dirname(runtime), { recursive: true });
   rmSync(runtime, { recursive: true, force: true });
   renameSync(temporary, runtime);
   rmSync(file, { force: true });
 }
 
-/** One compiler line: the sources of the package, Node-API's headers, no Python and no make. */
-async function compileAddon(show: SetupDisplay, runtime: string, addon: string): Promise<void> {
-  show.message("Compiling the add-on (about 15 s).");
-  const binding = join(tfjsFolder(), "binding");
-  const library = join(runtime, "lib");
-  const sources = readdirSync(binding)
-    .filter((name) => name.endsWith(".cc"))
-    .map((name) => join(binding, name));
-  const temporary = `${addon}.${process.pid}.partial`;
-  const args = [
-    ...["-shared", "-fPIC", "-O2", "-std=c++17", "-DNAPI_VERSION=8"],
-    ...["-I", join(packageRoot(), "node_modules/node-api-headers/include"), "-I", join(runtime, "include")],
-    ...sources,
-    ...["-o", temporary, `-Wl,-rpath,${library}`, "-L", library],
-    ...LIBRARIES.map((name) => `-l:${name}`),
-  ];
-  try {
-    await promisify(execFile)("g++", args, { timeout: 600_000, maxBuffer: 16 << 20 });
-  } catch (cause) {
-    rmSync(temporary, { force: true });
-    const first = String((cause as { stderr?: string }).stderr ?? cause)
-      .split("\n")
-      .find((line) => /error|not found|cannot/i.test(line));
-    throw new LockstepError("LS_ADDON", `The add-on does not compile: ${first ?? "g++ failed"}.`, {
-      hint: "Install g++ with C++17 (version 9 or newer).",
-      exitCode: 3,
-      cause,
-    });
-  }
-  renameSync(temporary, addon);
+/** The libraries keep their folder: the GPU's look for CUDA in ../nvidia. */
+function placeOf(entry: string): string | null {
+  if (LIBRARIES.some((library) => entry === `tensorflow/${library}`)) return entry;
+  return HEADERS.exec(entry)?.[1] ?? null;
 }
 
-/** Where the package looks for its add-on and library. */
-function linksOf(addon: string, runtime: string): [string, string][] {
-  const folder = tfjsFolder();
-  return [
-    [join(folder, ADDON), addon],
-    [join(folder, "deps/lib/libtensorflow.so"), join(runtime, "lib", LIBRARIES[0]!)],
-    [join(folder, "deps/lib/libtensorflow_framework.so"), join(runtime, "lib", LIBRARIES[1]!)],
-  ];
-}
-
-function isLinked(addon: string, runtime: string): boolean {
-  return linksOf(addon, runtime).every(([path, target]) => {
-    try {
-      return lstatSync(path).isSymbolicLink() && readlinkSync(path) === target;
-    } catch {
-      return false;
+/** What an interruption left, most of a gigabyte each. The caller holds the lock, so that nobody else writes there. */
+function removeLeftovers(runtime: string): void {
+  const folders = existsSync(runtime) ? [dirname(runtime), runtime] : [dirname(runtime)];
+  for (const folder of folders) {
+    for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+      const ours = folder === runtime ? name.startsWith("addon-") : name.startsWith(basename(runtime));
+      if (ours && name.endsWith(".partial")) rmSync(join(folder, name), { recursive: true, force: true });
     }
-  });
-}
-
-function link(addon: string, runtime: string): void {
-  for (const [path, target] of linksOf(addon, runtime)) {
-    mkdirSync(dirname(path), { recursive: true });
-    const temporary = `${path}.${process.pid}`;
-    rmSync(temporary, { force: true });
-    symlinkSync(target, temporary);
-    renameSync(temporary, path);
   }
 }
 
-/** Changes with the sources of the add-on, so that another version of the package gets its own. */
-function addonKey(): string {
-  const binding = join(tfjsFolder(), "binding");
-  const hash = createHash("sha256");
-  for (const name of readdirSync(binding).sort()) hash.update(name).update(readFileSync(join(binding, name)));
-  return hash.digest("hex").slice(0, 16);
+function requireRoom(cache: string, needed: number): void {
+  mkdirSync(cache, { recursive: true });
+  const { bavail, bsize } = statfsSync(cache);
+  if (bavail * bsize >= needed) return;
+  const [free, wanted] = [bavail * bsize, needed].map((bytes) => `${Math.round(bytes / 1e6)} MB`);
+  throw new LockstepError("LS_DISK_FULL", `${cache} has ${free} left; the library needs ${wanted}.`, {
+    hint: "Free some space, or set LOCKSTEP_CACHE to another disk.",
+    exitCode: 3,
+  });
 }
 
 function diskFull(error: unknown): LockstepError | null {
   if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return null;
   return new LockstepError("LS_DISK_FULL", "The disk is full.", {
-    hint: "Free about 2 GB, or set LOCKSTEP_CACHE to another disk.",
+    hint: "Free about 1.2 GB, or set LOCKSTEP_CACHE to another disk.",
     exitCode: 3,
     cause: error,
   });
