@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../../shared/config/schema.ts";
+import { LockstepError } from "../../shared/errors.ts";
 import { type Analysis, analyse } from "./analysis.ts";
 import { type ClassExamples, examplesOf } from "./examples.ts";
 import type { EventFact, StepFact } from "./history.ts";
@@ -69,10 +70,20 @@ export interface ReportOutput {
 
 /**
  * Writes report.html, report.json, model-card.md and predictions.safetensors into the directory, each whole or not at all.
- * @throws LockstepError LS_EVALUATION_NOT_FINITE where the model's logits are not finite
+ * @throws LockstepError LS_EVALUATION_NOT_FINITE where the model's logits are not finite, LS_EVALUATION_CLASSES where
+ * there are more or fewer names than classes
  */
-export async function buildReport(input: ReportInput): Promise<ReportOutput> {
+export async function buildReport(given: ReportInput): Promise<ReportOutput> {
+  // One moment for all files.
+  const input = { ...given, created: given.created ?? new Date() };
   const { predictions, classNames, outDirectory } = input;
+  if (classNames.length !== predictions.classes) {
+    const found = `the data set names ${classNames.length} classes, the model tells ${predictions.classes} apart`;
+    throw new LockstepError("LS_EVALUATION_CLASSES", `No report can be made: ${found}.`, {
+      hint: "Give the data set that the model was trained for.",
+      exitCode: 2,
+    });
+  }
   const analysis = analyse(predictions, input.heldOut ?? null);
   const seed = input.config?.recipe.seed ?? 0;
   const count = examplesPerClass(classNames.length);

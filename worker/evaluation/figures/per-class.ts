@@ -26,7 +26,13 @@ export async function perClassFigure(
   const worst = values.find(({ name }) => name === order.at(-1));
   const best = values.find(({ name }) => name === order[0]);
   const y = { field: "name", type: "nominal", sort: order, title: null } as const;
-  const x = { type: "quantitative", scale: { domain: UNIT }, axis: { format: ".0%", tickCount: 5 } } as const;
+  // Unstacked bars need no clip paths, whose ids would count up over all drawings of the process.
+  const x = {
+    type: "quantitative",
+    stack: null,
+    scale: { domain: UNIT },
+    axis: { format: ".0%", tickCount: 5 },
+  } as const;
   return draw(
     {
       width,

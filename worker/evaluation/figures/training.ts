@@ -93,7 +93,13 @@ export async function paceFigure(
           mark: { type: "area", fill: COLOUR.accent, fillOpacity: 0.18 },
           encoding: {
             x,
-            y: { field: "imagesPerSecond", type: "quantitative", title: "images/s", axis: { tickCount: 4 } },
+            y: {
+              field: "imagesPerSecond",
+              type: "quantitative",
+              stack: null,
+              title: "images/s",
+              axis: { tickCount: 4 },
+            },
           },
         },
         {
