@@ -67,9 +67,9 @@ export function pathWith(...names: string[]): string {
   return folder;
 }
 
-/** A folder for PATH with a program made of a few lines of shell. */
+/** A program made of a few lines of JavaScript, in a folder for PATH. */
 export function fakeProgram(folder: string, name: string, script: string): void {
-  writeTree(folder, { [name]: `#!/bin/sh\n${script}\n` });
+  writeTree(folder, { [name]: `#!${process.execPath}\n${script}\n` });
   chmodSync(join(folder, name), 0o755);
 }
 

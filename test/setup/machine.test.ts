@@ -1,4 +1,6 @@
-import { expect, test } from "vitest";
+import { once } from "node:events";
+import { watch } from "node:fs";
+import { expect, onTestFinished, test } from "vitest";
 import { bootstrap, fakeProgram, isInstalled, pathWith, smallClone, WITH_PACKAGE } from "./clone.ts";
 import { deadOrigin } from "./support.ts";
 
@@ -80,16 +82,13 @@ test("no network: what was to be fetched, then one line with npm's reason, and n
 
 test("an interrupted installation is passed on, says nothing more, and starts anew next time", async () => {
   const clone = smallClone(WITH_PACKAGE);
-  const path = pathWith("node", "g++", "sh", "mkdir", "sleep");
-  fakeProgram(path, "npm", "mkdir node_modules; echo started >&2; exec sleep 60");
+  const path = pathWith("node", "g++");
+  fakeProgram(path, "npm", 'require("fs").mkdirSync("node_modules"); setInterval(() => {}, 1000);');
   const { child, ended } = bootstrap(clone, ["build"], { env: { PATH: path } });
-  await new Promise<void>((resolve) => {
-    const timer = setInterval(() => {
-      if (!isInstalled(clone)) return;
-      clearInterval(timer);
-      resolve();
-    }, 10);
-  });
+  const under = watch(clone);
+  onTestFinished(() => under.close());
+  // The fake npm has begun when its folder is there.
+  while (!isInstalled(clone)) await once(under, "change");
   child.kill("SIGTERM");
   const { code, stderr } = await ended;
   expect(code).toBe(130);
