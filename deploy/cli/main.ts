@@ -7,6 +7,7 @@ import { cacheDirectory } from "../data/locations.ts";
 import { registerCoordinator } from "./coordinator.ts";
 import { registerData } from "./data.ts";
 import { registerDoctor } from "./doctor.ts";
+import { registerEvaluate } from "./evaluate.ts";
 import { registerInject } from "./inject.ts";
 import { registerResume } from "./resume.ts";
 import { registerSetup } from "./setup.ts";
@@ -30,6 +31,7 @@ for (const register of [
   registerStatus,
   registerWatch,
   registerInject,
+  registerEvaluate,
   registerData,
   registerSetup,
   registerDoctor,

@@ -112,7 +112,7 @@ function predictionsOf(directory: string, dataset: Dataset): Predictions {
 }
 
 /** The events that people read of, with their sentence. */
-function withSentence(line: Readonly<Record<string, unknown>>): Record<string, unknown>[] {
+export function withSentence(line: Readonly<Record<string, unknown>>): Record<string, unknown>[] {
   const text = sentenceOfEvent(line as unknown as RunEvent);
   return typeof text === "string" ? [{ ...line, kind: line.type, text }] : [];
 }

@@ -1,8 +1,15 @@
-import type { Config } from "../../shared/config/schema.ts";
+import type { Recipe } from "../../shared/config/schema.ts";
 import type { Dataset } from "../../shared/data/dataset.ts";
 import { Augmenter } from "../loader/augment.ts";
 import type { EvaluatedBatch } from "./messages.ts";
 import type { Predictor } from "./predictor.ts";
+
+/** What evaluation reads of a run's config. */
+export interface EvaluationConfig {
+  readonly recipe: Pick<Recipe, "augmentation" | "resolutions" | "seed" | "flipAveraging"> & {
+    readonly data: Pick<Recipe["data"], "classes">;
+  };
+}
 
 /**
  * Predicts one fixed batch of test images. The last batch is filled up with its first image, so that every batch has the
@@ -11,7 +18,7 @@ import type { Predictor } from "./predictor.ts";
 export function evaluateBatch(
   predictor: Predictor,
   dataset: Dataset,
-  config: Config,
+  config: EvaluationConfig,
   batch: number,
   size: number,
 ): EvaluatedBatch {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Eta } from "eta";
 import type { Analysis } from "./analysis.ts";
+import type { ComparisonJson } from "./comparison.ts";
 import { type ClassExamples, pairExamples, surestErrors } from "./examples.ts";
 import { reliabilityFigure, riskCoverageFigure } from "./figures/calibration.ts";
 import { confusionFigure, shownClasses } from "./figures/confusion.ts";
@@ -124,4 +125,16 @@ export function renderModelCard(input: PageInput): string {
       recipeRows: config === null ? [] : recipeRows(config),
     })
     .replace(/\n{3,}/g, "\n\n");
+}
+
+/** The page that sets several models side by side. */
+export function renderComparison(json: ComparisonJson): string {
+  const best = json.models.reduce((most, model) => (model.top1 > most.top1 ? model : most));
+  const others = json.pairs.filter(({ first, second }) => first === best.name || second === best.name);
+  const ahead = others.filter(({ low, high }) => low > 0 || high < 0).length;
+  const sentence =
+    ahead === others.length
+      ? "Its lead over every other is more than chance would give: no interval of a difference holds zero."
+      : `Its lead is clear over ${ahead} of ${others.length} others; the rest may be chance.`;
+  return eta.render("./compare.eta", { ...format, styles: text("report.css"), json, best, sentence });
 }
