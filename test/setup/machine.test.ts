@@ -1,8 +1,10 @@
 import { once } from "node:events";
 import { watch } from "node:fs";
-import { expect, onTestFinished, test } from "vitest";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { bootstrap, fakeProgram, isInstalled, pathWith, smallClone, WITH_PACKAGE } from "./clone.ts";
-import { deadOrigin } from "./support.ts";
+import { deadOrigin, ROOT } from "./support.ts";
 
 const define = (object: string, name: string, value: string) =>
   `Object.defineProperty(${object},"${name}",{value:"${value}"})`;
@@ -119,4 +121,21 @@ test("a doctor of a fresh clone examines what it can and installs nothing", asyn
     ]),
   });
   expect(isInstalled(clone)).toBe(false);
+});
+
+test("the bootstrap and the command line agree where the cache is", async () => {
+  const file = pathToFileURL(join(ROOT, "deploy/bootstrap/machine.mjs")).href;
+  const { cacheFolder } = (await import(file)) as { cacheFolder: () => string };
+  onTestFinished(() => void vi.unstubAllEnvs());
+  for (const [LOCKSTEP_CACHE, XDG_CACHE_HOME] of [
+    ["", ""],
+    ["", "/x/cache"],
+    ["/y", "/x/cache"],
+  ] as const) {
+    vi.stubEnv("LOCKSTEP_CACHE", LOCKSTEP_CACHE);
+    vi.stubEnv("XDG_CACHE_HOME", XDG_CACHE_HOME);
+    vi.resetModules();
+    const { cacheDirectory } = await import("../../deploy/data/locations.ts");
+    expect(cacheFolder()).toBe(cacheDirectory());
+  }
 });
