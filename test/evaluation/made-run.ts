@@ -57,7 +57,7 @@ export const madeConfig: Config = {
       redialMax: 1000,
       levelTimeout: 10_000,
       stepBudgetFactor: 5,
-      stepBudgetFloor: 2000,
+      stepBudgetFloor: 20_000,
       firstStepBudget: 60_000,
       grace: 5000,
       maxWait: 60_000,

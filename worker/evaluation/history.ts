@@ -119,8 +119,12 @@ export function paceOf(steps: readonly StepFact[], parts = 120): Pace[] {
     .sort((a, b) => a.time - b.time);
   const stretch = Math.max(STRETCH, Math.ceil((timed.length - 1) / parts));
   const pace: Pace[] = [];
-  for (let start = 0; start + 1 < timed.length; start += stretch) {
-    const part = timed.slice(start, start + stretch + 1);
+  for (let start = 0; start + 1 < timed.length; ) {
+    // What is left at the end joins the last stretch: a step or two alone say little, and the last ones come together.
+    const left = timed.length - 1 - start;
+    const end = start + (left < 2 * stretch ? left : stretch);
+    const part = timed.slice(start, end + 1);
+    start = end;
     const from = (part[0]!.time - timed[0]!.time) / 1000;
     const to = (part.at(-1)!.time - timed[0]!.time) / 1000;
     const images = part.slice(1).reduce((sum, { samples }) => sum + samples, 0);

@@ -11,7 +11,7 @@ export interface Pixels {
 }
 
 /** Opacity of the strongest evidence; less evidence is more transparent, none is clear. */
-const STRONGEST = 0.78;
+const STRONGEST = 0.8;
 
 /** Colours of evidence from 0 to 1 in 256 steps, RGBA. Opacity grows with evidence, so that absence leaves the picture be. */
 const PALETTE = (() => {
@@ -20,7 +20,7 @@ const PALETTE = (() => {
   for (let i = 0; i < 256; i++) {
     const share = i / 255;
     const [red, green, blue] = channelsOf(colours(share));
-    table.set([red, green, blue, Math.round(255 * STRONGEST * Math.min(1, share * 1.6))], i * 4);
+    table.set([red, green, blue, Math.round(255 * STRONGEST * share ** 1.1)], i * 4);
   }
   return table;
 })();

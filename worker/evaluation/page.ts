@@ -90,6 +90,7 @@ export async function renderPage(
     errors: await pictures.all(surestErrors(analysis, 12)),
     pairs,
     history,
+    marked: start !== null && history.changes.some(({ time }) => time !== null && time >= start),
     runRows: runRows(facts),
     hashRows: hashRows(json),
     recipeRows: config === null ? [] : recipeRows(config),
