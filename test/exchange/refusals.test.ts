@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { BLOCK } from "../../shared/model/layout.ts";
 import type { View } from "../../shared/protocol/view.ts";
-import { type ChunkHeader, textChunk } from "../../worker/exchange/chunk.ts";
+import { memberClient } from "../../shared/rpc/clients.ts";
+import { type ChunkHeader, parseChunk, textChunk } from "../../worker/exchange/chunk.ts";
 import { blocksOf, chunkFrom, FakePeer } from "./fake-peer.ts";
 import {
   bytesOf,
@@ -213,5 +214,69 @@ describe("a member", () => {
     me.exchange.publishNodes(next.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
     await me.waitFor("reduced", (event) => event.view.number === 2);
     expect(bytesOf(me.reduced(4)).equals(bytesOf(sum))).toBe(true);
+  });
+
+  it("takes a node from the member that computes it, and from no other", async () => {
+    const third = new FakePeer(incarnationOf(2));
+    await third.start();
+    // The third member owns shards 2..4: its node is not the first peer's to send.
+    const wide = viewOf([peer, third, me], rangesAt(8, [2, 4]), 3);
+    me.exchange.openView(wide);
+    me.exchange.begin(wide.id, 4);
+    const bucket = layout.buckets.find(({ from, to }) => to - from >= 2 * BLOCK)!;
+    const node = {
+      kind: "partial",
+      view: wide.id,
+      nodeFrom: 2,
+      nodeTo: 4,
+      firstBlock: bucket.to / BLOCK - 1,
+      blocks: 1,
+    } as const;
+    const partial = chunk(lower, node);
+    await peer.send(wide.id, partial);
+    await settle(wide);
+    expect(me.exchange.chunksRefused).toBe(1);
+    await third.send(wide.id, partial);
+    await third.send(wide.id, textChunk("active", wide.id, 77, {}));
+    await me.waitFor("active", ({ step }) => step === 77);
+    expect(me.exchange.chunksRefused).toBe(1);
+    third.stop();
+  });
+
+  it("asks again for what a successor had sent when another view takes its vector, and finishes it later", async () => {
+    const [planned, other] = [viewOf([peer, me], halves, 2), viewOf([peer, me], halves, 3)];
+    for (const opened of [view, planned, other]) me.exchange.openView(opened);
+    me.exchange.begin(view.id, 3);
+    for (const piece of soundPieces(planned)) await peer.send(planned.id, piece);
+    await settle(planned);
+    // The plan comes to nothing: an unplanned view begins at the step that the planned one had data of.
+    me.exchange.begin(other.id, 4);
+    await peer.call(planned.id, 1);
+    expect(me.exchange.owed(planned.id, 4).every(({ received }) => received === 0)).toBe(true);
+  });
+
+  it("sends nothing of an abandoned view from node buffers that its successor overwrites", async () => {
+    const next = viewOf([peer, me], halves, 2);
+    me.exchange.openView(view);
+    me.exchange.begin(view.id, 4);
+    me.exchange.publishNodes(view.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
+    me.exchange.openView(next);
+    me.exchange.begin(next.id, 4);
+    // Only now does the peer call: in the old view it gets the news that the step began, and no partial.
+    const kinds = async (of: View) => {
+      const client = memberClient(me.address);
+      const call = client.exchange({ run: "run", view: of.id, from: peer.self, to: me.self });
+      call.on("error", () => {});
+      const seen: string[] = [];
+      call.on("data", (buffer: Buffer) => seen.push(parseChunk(buffer).kind));
+      await vi.waitFor(() => expect(seen).toContain("trailer"));
+      client.close();
+      return seen;
+    };
+    me.exchange.publishTrailer(trailerOf(view, me, 4));
+    expect(await kinds(view)).toEqual(["active", "trailer"]);
+    me.exchange.publishNodes(next.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
+    me.exchange.publishTrailer(trailerOf(next, me, 4));
+    expect(await kinds(next)).toContain("partial");
   });
 });

@@ -48,6 +48,7 @@ describe("step gate", () => {
   it("holds a successor's data while the vector is in use, until its step begins here", () => {
     gate.begin("a", 5);
     expect(gate.verdict("b", 5)).toBe("wait");
+    expect(gate.verdict("b", 8)).toBe("wait");
     expect(gate.verdict("b", 9)).toBe("wait");
     gate.begin("b", 5);
     expect(gate.verdict("b", 5)).toBe("take");

@@ -157,7 +157,6 @@ export class Exchange {
     if (open === undefined) return;
     const voided = this.gate.begin(open.key, step);
     for (const other of this.views.values()) {
-      if (other !== open) other.reduction.forgetOwn();
       // A partial of an older step has arrived, or that step could not have ended; in a view that was left, nobody waits for it.
       const keep = (item: Item) => (other === open ? isNeeded(item, step) : item.kind !== "partial");
       for (const outbox of other.outboxes.values()) outbox.retain(keep);

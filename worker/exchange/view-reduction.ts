@@ -90,11 +90,6 @@ export class ViewReduction {
     return this.sum(books, buckets);
   }
 
-  /** Own nodes are about to be computed again, or for another view. */
-  forgetOwn(): void {
-    for (const books of this.books) books.own = null;
-  }
-
   /** Everything that came is void. */
   forget(): void {
     for (const books of this.books) books.step = -1;
