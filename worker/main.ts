@@ -96,6 +96,7 @@ async function run(): Promise<void> {
       return end(known.exitCode, known.message).then(() => Promise.reject(known));
     });
     labels = ready.labels;
+    log.info(ready.startMillis, "loaded");
     worker = new LockstepWorker({
       config,
       self,

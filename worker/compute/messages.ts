@@ -5,6 +5,7 @@ import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
+import type { StartMillis } from "./start-clock.ts";
 import type { NodeBuffer } from "./step.ts";
 
 /** What the main thread asks of the compute thread; it answers in the order of the requests. */
@@ -38,6 +39,7 @@ export type ComputeReply =
       readonly layout: Layout;
       readonly fingerprint: readonly string[];
       readonly root: Tip;
+      readonly startMillis: StartMillis;
       readonly labels: Readonly<Record<string, string>>;
       readonly facts: ModelFacts;
     }

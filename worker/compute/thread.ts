@@ -21,6 +21,7 @@ import { initialWeights, tensorsOf } from "./model-tensors.ts";
 import { buildModel } from "./models/index.ts";
 import { Predictor } from "./predictor.ts";
 import { ShardGradient } from "./shard-gradient.ts";
+import { StartClock } from "./start-clock.ts";
 import { ShardSums } from "./step.ts";
 import { loadTensorFlow, runtimeLabels, sharesMemory } from "./tensorflow.ts";
 import { Update } from "./update.ts";
@@ -33,9 +34,12 @@ const { config } = workerData as ComputeData;
 const { recipe, place } = config;
 const reply = (message: ComputeReply) => parentPort!.postMessage(message);
 
+const clock = new StartClock();
+
 async function prepare() {
   const tf = loadTensorFlow();
   useNativeGradients(tf);
+  clock.lap("runtime");
   const dataset = openDataset(place.dataDirectory);
   const { height, width, channels } = dataset.shape;
   const model = await buildModel(tf, recipe.model, [height, width, channels], recipe.data.classes, place.modelFile);
@@ -232,6 +236,7 @@ parentPort!.on("message", (request: ComputeRequest) => {
   }
 });
 
+clock.lap("data");
 const root = makeInitial();
 const print = fingerprint({
   arithmetic,
@@ -243,6 +248,7 @@ const print = fingerprint({
   slot: parts.slots[0]!,
   buffer: memoryPlan.nodes[0]!,
 });
+clock.lap("fingerprint");
 if (!arithmetic.keepsDenormals()) {
   fail(
     new LockstepError("LS_DENORMALS", "This thread flushes denormals to zero after TensorFlow ran in it.", {
@@ -257,6 +263,7 @@ reply({
   layout,
   fingerprint: print,
   root,
+  startMillis: clock.laps,
   labels: { ...runtimeLabels(tf), precision: recipe.precision, execution: recipe.execution },
   facts: {
     parameters: [...layout.trainable].reduce((sum, slot) => sum + slot.size, 0),
