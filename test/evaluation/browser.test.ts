@@ -50,6 +50,8 @@ describe.skipIf(program === undefined)(`the page in a real browser${why}`, () =>
       executablePath: program!,
       headless: true,
       args: FLAGS,
+      // Its launcher is a script that wants the system's tools, whatever the tests have on PATH.
+      env: { ...process.env, PATH: "/usr/local/bin:/usr/bin:/bin" } as Record<string, string>,
     });
     page = browser.pages()[0] ?? (await browser.newPage());
     page.on("console", (message) => said.push(message.text()));
