@@ -6,6 +6,7 @@ import { version } from "../../shared/version.ts";
 import { cacheDirectory } from "../data/locations.ts";
 import { registerCoordinator } from "./coordinator.ts";
 import { registerData } from "./data.ts";
+import { registerDiff } from "./diff.ts";
 import { registerDoctor } from "./doctor.ts";
 import { registerEvaluate } from "./evaluate.ts";
 import { registerInject } from "./inject.ts";
@@ -32,6 +33,7 @@ for (const register of [
   registerWatch,
   registerInject,
   registerEvaluate,
+  registerDiff,
   registerData,
   registerSetup,
   registerDoctor,

@@ -7,7 +7,7 @@ export interface ShardRecord {
   readonly idsDigest: string;
   readonly samples: number;
   readonly correct: number;
-  /** 16 hex digits: hash of the shard's gradient, for `lockstep diff`. */
+  /** 16 hex digits: gradientDigest of the shard's gradient, for `lockstep diff`. */
   readonly gradientDigest: string;
 }
 

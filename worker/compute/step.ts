@@ -1,11 +1,13 @@
 import type { Recipe } from "../../shared/config/schema.ts";
+import { gradientDigest } from "../../shared/model/gradient-digest.ts";
 import { type Layout, TAIL } from "../../shared/model/layout.ts";
 import { childrenOf, maximalNodes, type ShardRange, sizeOf } from "../../shared/plan/tree.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
-import { type Arithmetic, hex64 } from "../arithmetic/arithmetic.ts";
+import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { LoaderPool } from "../loader/pool.ts";
 import type { Control } from "../memory/control.ts";
 import type { HashedVector, MemoryPlan } from "../memory/plan.ts";
+import { damage, gradientFault } from "./gradient-fault.ts";
 import type { ShardGradient } from "./shard-gradient.ts";
 
 /** A finished maximal node of this worker's range: where its sum and its block hashes lie. */
@@ -32,6 +34,7 @@ export class ShardSums {
   private readonly gradient: ShardGradient;
   private readonly loader: LoaderPool;
   private readonly control: Control;
+  private readonly fault = gradientFault();
   private readonly recentMillis: number[] = [];
 
   constructor(parts: {
@@ -99,7 +102,7 @@ export class ShardSums {
   }
 
   private shard(step: number, shard: number, buffer: HashedVector): ShardRecord {
-    const { arithmetic, layout, recipe, control } = this;
+    const { arithmetic, layout, recipe } = this;
     const started = performance.now();
     const batch = this.loader.take(step, shard);
     const loaded = performance.now();
@@ -108,11 +111,15 @@ export class ShardSums {
     const { correct } = this.gradient.run({ ...batch, epoch, step, shard }, buffer.address);
     this.loader.release(batch.slot);
     if (recipe.wire === "bf16") arithmetic.roundBf16(buffer.address, buffer.address, layout.trainableFloats);
+    damage(this.fault, step, shard, this.words(buffer.address, layout.vectorFloats));
     arithmetic.blockHashes(buffer.address, layout.vectorFloats, buffer.table);
-    const gradientDigest = hex64(arithmetic.hashTable(buffer.table, buffer.entries));
+    const digest = gradientDigest(this.words(buffer.table, 2 * buffer.entries));
     this.account(loaded - started, performance.now() - loaded, batch.samples);
-    void control;
-    return { shard, idsDigest: batch.digest, samples: batch.samples, correct, gradientDigest };
+    return { shard, idsDigest: batch.digest, samples: batch.samples, correct, gradientDigest: digest };
+  }
+
+  private words(address: number, count: number): Uint32Array {
+    return new Uint32Array(this.arithmetic.memory.buffer, address, count);
   }
 
   private account(loadingMillis: number, computeMillis: number, samples: number): void {

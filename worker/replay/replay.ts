@@ -1,0 +1,117 @@
+import { fork } from "node:child_process";
+import type { Config } from "../../shared/config/schema.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import type { ShardRecord } from "../../shared/protocol/trailer.ts";
+import type { Tip } from "../../shared/protocol/view.ts";
+import { computeEnvironment } from "../compute/tensorflow.ts";
+
+/** What of a run is done again. */
+export interface ReplayTask {
+  readonly config: Config;
+  /** Where it starts; null: at the initial state. */
+  readonly checkpoint: { readonly file: string; readonly tip: Tip } | null;
+  /** The step of interest, which begins on the state after all steps before it. */
+  readonly step: number;
+  /** The shard whose gradient is wanted; null: the whole step and the state after it. */
+  readonly shard: number | null;
+  /** Recorded hashes of the states after the steps from the checkpoint on; empty where one is not known. */
+  readonly stateHashes: readonly string[];
+}
+
+export interface TensorPlace {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** First float in a flat vector, and how many. */
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** Where things lie in the flat vectors of a run. */
+export interface FlatLayout {
+  /** In model order, trainable ones first, then moving statistics. */
+  readonly tensors: readonly TensorPlace[];
+  /** Of the state image. */
+  readonly sections: readonly { readonly name: string; readonly floats: number }[];
+  /** Blocks of a gradient vector. */
+  readonly blocks: number;
+}
+
+export interface Replayed {
+  /** The step at which it started. */
+  readonly from: number;
+  /** The first step after which the state was not the recorded one; null where all were. */
+  readonly departed: number | null;
+  /** This machine's, for the run's model. */
+  readonly fingerprint: readonly string[];
+  readonly layout: FlatLayout;
+  /** The state on which the step of interest began. */
+  readonly before: Float32Array;
+  readonly record: ShardRecord | null;
+  readonly gradient: Float32Array | null;
+  /** The shard's planned samples, with a hash of the stored image and its label each. */
+  readonly images: readonly { readonly id: number; readonly hash: string }[];
+  readonly after: Float32Array | null;
+  readonly afterHash: string | null;
+}
+
+export type ReplayReply =
+  | { readonly kind: "progress"; readonly step: number }
+  | { readonly kind: "replayed"; readonly replayed: Replayed }
+  | { readonly kind: "failed"; readonly code: string; readonly message: string };
+
+export interface ReplayOptions {
+  /** Path of the built replay-main.js. */
+  readonly program: string;
+  /** `cpu`, or the index of a GPU. */
+  readonly device: string;
+  readonly signal: AbortSignal;
+  readonly onProgress: (step: number) => void;
+}
+
+/** Output of the process that is kept for its error message, in characters. */
+const KEPT_OUTPUT = 4000;
+
+/**
+ * Does a part of a run again in a process of its own, set up as a worker's.
+ * @throws LockstepError what the process complained about, LS_REPLAY where it died, or the signal's reason
+ */
+export async function replay(task: ReplayTask, options: ReplayOptions): Promise<Replayed> {
+  const { program, device, signal, onProgress } = options;
+  signal.throwIfAborted();
+  const child = fork(program, [], {
+    env: { ...process.env, ...computeEnvironment({ device, threads: 1 }) },
+    serialization: "advanced",
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+    execArgv: [],
+  });
+  let output = "";
+  child.stderr?.on("data", (text) => {
+    output = (output + text).slice(-KEPT_OUTPUT);
+  });
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  const abort = () => void child.kill("SIGKILL");
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await new Promise<Replayed>((resolve, reject) => {
+      child.on("message", (reply: ReplayReply) => {
+        if (reply.kind === "progress") onProgress(reply.step);
+        else if (reply.kind === "replayed") resolve(reply.replayed);
+        else reject(new LockstepError(reply.code as `LS_${string}`, reply.message));
+      });
+      child.once("error", reject);
+      child.once("exit", (code, by) => {
+        const last = output.trim().split("\n").at(-1)?.slice(0, 300) ?? "";
+        const how = by === null ? `exit code ${code}` : `signal ${by}`;
+        reject(
+          signal.aborted ? signal.reason : new LockstepError("LS_REPLAY", `The replay ended with ${how}: ${last}`),
+        );
+      });
+      child.send(task);
+    });
+  } finally {
+    signal.removeEventListener("abort", abort);
+    // It may be inside TensorFlow, where no message reaches it, and holds nothing that must be written.
+    child.kill("SIGKILL");
+    await ended;
+  }
+}
