@@ -1,18 +1,17 @@
 import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
-import { METRICS, Metrics } from "../shared/metrics/registry.ts";
-import { viewReason } from "../shared/metrics/view-reason.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { viewName } from "../shared/protocol/view.ts";
-import { version } from "../shared/version.ts";
+import type { DiskWatch } from "./disk-watch.ts";
 import type { RunEvent } from "./machine/state.ts";
 import type { Ruler } from "./ruler.ts";
+import { RunMetrics } from "./run-metrics.ts";
 
 const MOST_MESSAGES = 50;
 
 /** What is shown of a run: metrics and the status that `up`, `status` and the pages ask for. */
 export class Account {
-  readonly metrics = new Metrics("coordinator");
+  readonly metrics: RunMetrics;
   private readonly config: Config;
   private last: LedgerEntry | null = null;
   private readonly finals: { readonly at: number; readonly images: number }[] = [];
@@ -21,53 +20,18 @@ export class Account {
 
   constructor(config: Config) {
     this.config = config;
-    const { metrics } = this;
-    metrics.set("lockstep_build_info", 1, { part: "coordinator", version, node: process.version });
-    metrics.set("lockstep_run_info", 1, {
-      run: config.runId,
-      model: config.recipe.model.name,
-      recipe: config.recipe.recipe,
-    });
-    metrics.set("lockstep_planned_steps", config.recipe.steps);
-  }
-
-  rules(term: number): void {
-    this.metrics.set("lockstep_term", term);
+    this.metrics = new RunMetrics(config);
   }
 
   onFinal(entry: LedgerEntry): void {
-    const { metrics, config } = this;
-    const images = sum(entry, "samples");
     this.last = entry;
-    this.finals.push({ at: performance.now(), images });
+    this.finals.push({ at: performance.now(), images: sum(entry, "samples") });
     if (this.finals.length > 50) this.finals.shift();
-    metrics.add("lockstep_steps_total", 1, { outcome: entry.applied ? "applied" : "skipped" });
-    metrics.add("lockstep_trained_images_total", images);
-    metrics.set("lockstep_step", entry.step + 1);
-    metrics.set("lockstep_epoch", Math.floor(entry.step / config.recipe.stepsPerEpoch));
-    metrics.set("lockstep_loss", entry.loss);
-    metrics.set("lockstep_training_accuracy_ratio", images === 0 ? 0 : sum(entry, "correct") / images);
-    metrics.set("lockstep_learning_rate", config.recipe.learningRates[entry.step] ?? 0);
-    metrics.set("lockstep_gradient_norm", entry.gradientNorm);
-    metrics.set("lockstep_last_step_timestamp_seconds", Date.now() / 1000);
+    this.metrics.final(entry);
   }
 
   onEvent(event: RunEvent): void {
-    const { metrics } = this;
-    if (event.type === "view") {
-      metrics.add("lockstep_view_changes_total", 1, {
-        planned: event.planned ? "true" : "false",
-        reason: viewReason(event.reason),
-      });
-      metrics.set("lockstep_view_number", Number(event.id.split(".")[1]));
-    } else if (event.type === "worker" && event.change === "lost") {
-      metrics.add("lockstep_member_losses_total", 1);
-    } else if (event.type === "mismatch") {
-      metrics.add("lockstep_mismatches_total", 1);
-    } else if (event.type === "checkpoint" && event.state !== "requested") {
-      metrics.add("lockstep_checkpoints_total", 1, { outcome: event.state });
-      if (event.state === "stored") metrics.set("lockstep_checkpoint_step", event.step);
-    }
+    this.metrics.event(event);
     const text = sentenceOfEvent(event);
     if (text !== null) this.note(text);
   }
@@ -78,14 +42,10 @@ export class Account {
     if (this.messages.length > MOST_MESSAGES) this.messages.shift();
   }
 
-  collect(ruler: Ruler, broadcaster: Broadcaster | null): void {
-    const { metrics } = this;
-    const rows = this.rows(ruler);
-    for (const state of METRICS.lockstep_members.labels.state) {
-      metrics.set("lockstep_members", rows.filter((row) => row.state === state).length, { state });
-    }
-    metrics.set("lockstep_nats_connected", broadcaster?.connected ? 1 : 0);
-    metrics.total("lockstep_nats_dropped_messages_total", broadcaster?.dropped ?? 0);
+  /** Brings the metrics up to date for a scrape. */
+  collect(ruler: Ruler, broadcaster: Broadcaster | null, disk: DiskWatch): void {
+    const evaluated = ruler.state.evaluation?.done.size ?? this.evaluated;
+    this.metrics.scrape({ ruler, workers: this.rows(ruler), broadcaster, disk, evaluated });
   }
 
   status(ruler: Ruler): Status {
@@ -118,7 +78,8 @@ export class Account {
     };
   }
 
-  private rows(ruler: Ruler): WorkerRow[] {
+  /** One row for each worker that is there. */
+  rows(ruler: Ruler): WorkerRow[] {
     const { state } = ruler;
     return [...state.workers.values()]
       .filter((worker) => !worker.evicted)
@@ -130,6 +91,7 @@ export class Account {
         return {
           name: worker.name,
           incarnation: worker.incarnation,
+          host: worker.host,
           pid: worker.pid,
           address: worker.address,
           httpAddress: worker.httpAddress,
@@ -148,6 +110,7 @@ export class Account {
 export interface WorkerRow {
   readonly name: string;
   readonly incarnation: string;
+  readonly host: string;
   readonly pid: number;
   readonly address: string;
   readonly httpAddress: string;

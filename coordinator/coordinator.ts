@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import { openDataset } from "../shared/data/dataset.ts";
 import { LockstepError } from "../shared/errors.ts";
@@ -8,6 +9,7 @@ import { Account } from "./account.ts";
 import { stateSha256 } from "./checkpoints/state-digest.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
 import { Chronicle } from "./chronicle.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { RunDirectory } from "./files/run-directory.ts";
 import type { Outcome } from "./machine/state.ts";
 import type { CoordinatorOptions } from "./options.ts";
@@ -18,6 +20,7 @@ import { Ruler } from "./ruler.ts";
 import { CoordinatorServer } from "./server.ts";
 import { Sessions } from "./sessions.ts";
 import { summarize } from "./summary.ts";
+import { TargetsFile, targetGroups } from "./targets.ts";
 
 /** How a process is asked to stop: in order. */
 export interface StopRequests {
@@ -47,10 +50,11 @@ export async function runCoordinator(
   const plan = new Plan({ labels: dataset.train.labels, ...recipe });
 
   const account = new Account(config);
-  const stalled = (full: boolean) =>
+  const stalled = (full: boolean) => {
+    account.metrics.stalled(full);
     account.note(full ? "The disk is full: the run waits for room for its records." : "The disk has room again.");
+  };
   const store = await take(directory.at("records"), { onStall: stalled, patience: place.timing.maxWait });
-  account.rules(store.term);
   if (options.start) await store.append([{ kind: "start", time: startedAt }]);
   const folded = foldHistory(store.records());
 
@@ -66,8 +70,12 @@ export async function runCoordinator(
     checkRuling: () => store.checkRuling(),
     warn: (line) => chronicle.note(line),
   });
-  const history = { ...folded, checkpoint: (await checkpoints.newestUsable())?.tip ?? null };
+  const usable = await checkpoints.newestUsable();
+  const history = { ...folded, checkpoint: usable?.tip ?? null };
   await chronicle.reconcile(() => store.records());
+  const stored =
+    usable === null ? null : { step: usable.tip.step, time: statSync(checkpoints.path(usable.file)).mtimeMs };
+  account.metrics.rules(store.term, history.ledgerTip?.step ?? 0, stored);
 
   const ruler = new Ruler({ config, store, history, checkpoints, chronicle, testImages: dataset.test.count });
   const sessions = new Sessions(recipe.shards, {
@@ -86,10 +94,14 @@ export async function runCoordinator(
     predictions: (batch, bytes) => directory.writePredictions(batch, bytes),
   });
   const address = await server.start(options.listen, options.port);
-  const pages = await servePages(account.metrics, options.listen, 0, {
-    collect: () => account.collect(ruler, broadcaster),
+  const disk = new DiskWatch(directory.path);
+  const pages = await servePages(account.metrics.metrics, options.listen, 0, {
+    collect: () => account.collect(ruler, broadcaster, disk),
     health: () => ({ ok: true, detail: { phase: ruler.state.phase, step: ruler.recordedStep, term: store.term } }),
+    more: (server) => server.get("/targets", (_request, reply) => reply.send(targets())),
   });
+  const targets = () => targetGroups(runId, pages.address, account.rows(ruler));
+  const targetsFile = new TargetsFile(directory.at("targets.json"), targets);
 
   try {
     requests.onStop((reason) => ruler.stop(reason));
@@ -113,6 +125,8 @@ export async function runCoordinator(
     return outcome;
   } finally {
     server.close();
+    disk.close();
+    targetsFile.close();
     await Promise.all([pages.server.close(), chronicle.close(), store.close()]);
     dataset.close();
   }

@@ -6,6 +6,7 @@ import { Metrics } from "../shared/metrics/registry.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
+import { type GpuReading, GpuWatch } from "./gpu-watch.ts";
 import type { LockstepWorker } from "./worker.ts";
 
 /** Milliseconds between two broadcasts of a worker's own account. */
@@ -18,6 +19,8 @@ export class WorkerPages {
   private worker: LockstepWorker | null = null;
   private broadcaster: Broadcaster | null = null;
   private config: Config | null = null;
+  private readonly gpus = new GpuWatch(process.env.CUDA_VISIBLE_DEVICES ?? "");
+  private peers: ReadonlySet<Incarnation> = new Set();
 
   async start(host: string, port: number): Promise<string> {
     this.metrics.set("lockstep_build_info", 1, { part: "worker", version, node: process.version });
@@ -47,6 +50,7 @@ export class WorkerPages {
   }
 
   async close(): Promise<void> {
+    this.gpus.close();
     await Promise.all([this.server?.close(), this.broadcaster?.close()]);
   }
 
@@ -65,9 +69,63 @@ export class WorkerPages {
     metrics.total("lockstep_exchange_bytes_total", worker.exchange.bytesReceived, { direction: "received" });
     metrics.total("lockstep_exchange_bytes_total", worker.exchange.bytesSent, { direction: "sent" });
     metrics.total("lockstep_exchange_refused_chunks_total", worker.exchange.chunksRefused);
+    metrics.set("lockstep_tensors", counters.tensors);
+    this.collectClock(worker);
+    this.collectGpus();
     metrics.set("lockstep_worker_step", worker.member.tip.step);
     metrics.set("lockstep_worker_level", worker.progress().level ? 1 : 0);
     metrics.set("lockstep_nats_connected", this.broadcaster?.connected ? 1 : 0);
     metrics.total("lockstep_nats_dropped_messages_total", this.broadcaster?.dropped ?? 0);
+  }
+
+  private collectClock({ clock }: LockstepWorker): void {
+    const { metrics } = this;
+    metrics.total("lockstep_exchange_exposed_seconds_total", clock.exposedMillis / 1000);
+    for (const outcome of ["equal", "different"] as const)
+      metrics.total("lockstep_hash_checks_total", clock.checks[outcome], { outcome });
+    for (const [peer, millis] of clock.waits) {
+      metrics.total("lockstep_exchange_wait_seconds_total", millis / 1000, { peer });
+    }
+    // Who left the view is not waited for; every life of a worker has a name of its own, so that they would add up.
+    for (const peer of this.peers)
+      if (!clock.waits.has(peer)) metrics.forget("lockstep_exchange_wait_seconds_total", { peer });
+    this.peers = new Set(clock.waits.keys());
+  }
+
+  private collectGpus(): void {
+    const { metrics, gpus } = this;
+    const series = (pick: (reading: GpuReading) => number | null) =>
+      gpus.readings.flatMap((reading) => {
+        const value = pick(reading);
+        return value === null ? [] : [[{ gpu: reading.index }, value] as const];
+      });
+    metrics.replace(
+      "lockstep_gpu_utilization_ratio",
+      series((gpu) => gpu.utilizationRatio),
+    );
+    metrics.replace(
+      "lockstep_gpu_memory_used_bytes",
+      series((gpu) => gpu.memoryUsedBytes),
+    );
+    metrics.replace(
+      "lockstep_gpu_memory_size_bytes",
+      series((gpu) => gpu.memorySizeBytes),
+    );
+    metrics.replace(
+      "lockstep_gpu_power_watts",
+      series((gpu) => gpu.powerWatts),
+    );
+    metrics.replace(
+      "lockstep_gpu_temperature_celsius",
+      series((gpu) => gpu.temperatureCelsius),
+    );
+    metrics.replace("lockstep_gpu_clock_hertz", [
+      ...series((gpu) => gpu.smClockHertz).map(([labels, value]) => [{ ...labels, clock: "sm" }, value] as const),
+      ...series((gpu) => gpu.memoryClockHertz).map(
+        ([labels, value]) => [{ ...labels, clock: "memory" }, value] as const,
+      ),
+    ]);
+    for (const [labels, errors] of series((gpu) => gpu.uncorrectedErrors))
+      metrics.total("lockstep_gpu_uncorrected_errors_total", errors, labels);
   }
 }

@@ -11,6 +11,7 @@ import { pullState } from "./exchange/pull-state.ts";
 import { advance, standingOf } from "./member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
 import { type Control, controlOf } from "./memory/control.ts";
+import { StepClock } from "./step-clock.ts";
 
 /** What the worker's surroundings do for it. */
 export interface WorkerHooks {
@@ -31,6 +32,7 @@ export class LockstepWorker {
   readonly member: MemberState;
   readonly exchange: Exchange;
   readonly control: Control;
+  readonly clock = new StepClock();
   private readonly config: Config;
   private readonly compute: Compute;
   private readonly ready: ComputeReady;
@@ -151,10 +153,12 @@ export class LockstepWorker {
   }
 
   private dispatch(event: MemberEvent): void {
+    this.clock.saw(event, performance.now());
     for (const action of advance(this.member, event)) this.perform(action);
   }
 
   private perform(action: MemberAction): void {
+    this.clock.does(action, performance.now());
     switch (action.kind) {
       case "send":
         return this.hooks.send(action.message);

@@ -5,14 +5,16 @@
  * bounds them.
  */
 export interface MetricDefinition {
-  readonly type: "counter" | "gauge";
+  readonly type: "counter" | "gauge" | "histogram";
   /** Which process exports it. */
   readonly part: "worker" | "coordinator" | "both";
   /** Unit of the value; null for counts, states and facts. */
-  readonly unit: "seconds" | "bytes" | "ratio" | null;
+  readonly unit: "seconds" | "bytes" | "ratio" | "celsius" | "watts" | "hertz" | null;
   readonly help: string;
   /** Label and its values, or in words what they are. */
   readonly labels: Readonly<Record<string, readonly string[] | string>>;
+  /** Upper bounds of a histogram's buckets. */
+  readonly buckets?: readonly number[];
 }
 
 type Labels = MetricDefinition["labels"];
@@ -30,6 +32,19 @@ const define =
 const both = define("both");
 const worker = define("worker");
 const coordinator = define("coordinator");
+/** From a hiccup to the patience of a run that waits for workers. */
+const coordinatorDurations = <const L extends Labels>(help: string, labels: L) =>
+  ({
+    part: "coordinator",
+    type: "histogram",
+    unit: "seconds",
+    help,
+    labels,
+    buckets: [0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60, 300],
+  }) as const;
+
+const gpu = { gpu: "one per GPU of the process, by its index" } as const;
+const byWorker = { worker: "one per worker of the run, by name; at most 4096" } as const;
 
 /** Why a view took effect; view-reason.ts makes them of the events' sentences. */
 export const VIEW_REASONS = [
@@ -45,6 +60,8 @@ export const VIEW_REASONS = [
   "stop",
   "other",
 ] as const;
+
+export const RUN_PHASES = ["forming", "running", "finishing", "evaluating", "finished"] as const;
 
 export const METRICS = {
   lockstep_build_info: both("gauge", null, "Version of the process; always 1.", {
@@ -77,9 +94,44 @@ export const METRICS = {
     direction: ["sent", "received"],
   }),
   lockstep_exchange_refused_chunks_total: worker("counter", null, "Chunks that were malformed or of another view.", {}),
+  lockstep_exchange_exposed_seconds_total: worker(
+    "counter",
+    "seconds",
+    "Time between the end of this worker's gradients and the commit of the step: exchange that nothing hides.",
+    {},
+  ),
+  lockstep_exchange_wait_seconds_total: worker(
+    "counter",
+    "seconds",
+    "Time from the end of this worker's gradients until the trailer of a peer came; 0 where it was there already.",
+    { peer: "one per other member of the view, by incarnation; lockstep_worker_info has the names" },
+  ),
+  lockstep_hash_checks_total: worker(
+    "counter",
+    null,
+    "Steps whose trailers this worker has compared: lineage and hash of the whole state of every member.",
+    { outcome: ["equal", "different"] },
+  ),
+  lockstep_tensors: worker("gauge", null, "Tensors that TensorFlow holds for this worker.", {}),
+  lockstep_gpu_utilization_ratio: worker("gauge", "ratio", "Share of time in which a kernel ran on the GPU.", gpu),
+  lockstep_gpu_memory_used_bytes: worker("gauge", "bytes", "Memory of the GPU in use, by whomever.", gpu),
+  lockstep_gpu_memory_size_bytes: worker("gauge", "bytes", "Memory of the GPU.", gpu),
+  lockstep_gpu_power_watts: worker("gauge", "watts", "Power draw of the GPU.", gpu),
+  lockstep_gpu_temperature_celsius: worker("gauge", "celsius", "Temperature of the GPU's core.", gpu),
+  lockstep_gpu_clock_hertz: worker("gauge", "hertz", "Clock of the GPU.", { ...gpu, clock: ["sm", "memory"] }),
+  lockstep_gpu_uncorrected_errors_total: worker(
+    "counter",
+    null,
+    "Memory errors that the GPU could not correct since the driver was loaded.",
+    gpu,
+  ),
   lockstep_worker_step: worker("gauge", null, "Steps that are in this worker's state.", {}),
   lockstep_worker_level: worker("gauge", null, "1 while this worker's state is the view's.", {}),
 
+  lockstep_phase: coordinator("gauge", null, "1 for the phase that the run is in, 0 for the others.", {
+    phase: RUN_PHASES,
+  }),
+  lockstep_waiting: coordinator("gauge", null, "1 while the run cannot go on and waits, for workers as a rule.", {}),
   lockstep_steps_total: coordinator(
     "counter",
     null,
@@ -103,18 +155,50 @@ export const METRICS = {
   lockstep_members: coordinator("gauge", null, "Workers by state.", {
     state: ["computing", "joining", "standby", "loading", "away"],
   }),
+  lockstep_expected_workers: coordinator("gauge", null, "Workers that the run was started with.", {}),
+  lockstep_min_workers: coordinator("gauge", null, "Workers without which the run waits.", {}),
+  lockstep_worker_info: coordinator("gauge", null, "Names of the present workers; always 1.", {
+    ...byWorker,
+    peer: "one per worker, its incarnation",
+    host: "one per worker",
+  }),
+  lockstep_worker_missing: coordinator("gauge", null, "1 for a worker that was lost and has not come back.", byWorker),
+  lockstep_straggler_ratio: coordinator(
+    "gauge",
+    "ratio",
+    "Median time of this worker's micro-batches over the median of the other members': 1 is as fast as they.",
+    byWorker,
+  ),
   lockstep_view_number: coordinator("gauge", null, "Number of the present view within its term.", {}),
   lockstep_term: coordinator("gauge", null, "Term of this coordinator.", {}),
   lockstep_view_changes_total: coordinator("counter", null, "Views that took effect, by reason.", {
     planned: ["true", "false"],
     reason: VIEW_REASONS,
   }),
+  lockstep_pause_seconds: coordinatorDurations(
+    "Time without a final step around a change of view, beyond the median step.",
+    { planned: ["true", "false"] },
+  ),
+  lockstep_heal_seconds: coordinatorDurations(
+    "Time from the decision to replace a view until its successor is installed: the agreement of an unplanned change.",
+    {},
+  ),
   lockstep_member_losses_total: coordinator("counter", null, "Members that were lost unplanned.", {}),
   lockstep_mismatches_total: coordinator("counter", null, "Steps at which states or data of members differed.", {}),
   lockstep_checkpoints_total: coordinator("counter", null, "Checkpoints by outcome.", {
     outcome: ["stored", "failed"],
   }),
+  lockstep_fallbacks_total: coordinator("counter", null, "Times that the run fell back to a checkpoint.", {}),
   lockstep_checkpoint_step: coordinator("gauge", null, "Step of the newest checkpoint.", {}),
+  lockstep_checkpoint_timestamp_seconds: coordinator("gauge", "seconds", "When the newest checkpoint was stored.", {}),
+  lockstep_checkpoint_interval_steps: coordinator("gauge", null, "Steps between two checkpoints, as configured.", {}),
+  lockstep_checkpoint_write_seconds: coordinatorDurations("Time from asking for a checkpoint until it is stored.", {}),
+  lockstep_records_stalled: coordinator("gauge", null, "1 while the disk has no room for the run's records.", {}),
+  lockstep_disk_free_bytes: coordinator("gauge", "bytes", "Room on the disk of the run's directory.", {}),
+  lockstep_disk_size_bytes: coordinator("gauge", "bytes", "Size of the disk of the run's directory.", {}),
+  lockstep_evaluation_batches: coordinator("gauge", null, "Batches of test images: evaluated, and in all.", {
+    state: ["done", "planned"],
+  }),
 } as const satisfies Record<`lockstep_${string}`, MetricDefinition>;
 
 /**
@@ -138,6 +222,17 @@ export const metricsDocument = (): string => `# Metrics
 
 Made from table.ts. The coordinator and every worker serve these on \`/metrics\` of their HTTP address (endpoints.json has the
 coordinator's, \`npx lockstep status --json\` the workers'), and their health on \`/healthz\`.
+
+A peer is named by its incarnation, one life of a worker; \`lockstep_worker_info\` of the coordinator has its name:
+
+\`\`\`
+rate(lockstep_exchange_wait_seconds_total[1m])
+  * on (run, peer) group_left (worker) label_replace(lockstep_worker_info, "by", "$1", "worker", "(.*)")
+\`\`\`
+
+Targets carry the labels \`run\`, \`part\` (coordinator or worker) and, of workers, \`worker\` (its name) and \`host\`; see
+[deploy/prometheus](../../deploy/prometheus/README.md). GPU metrics come from nvidia-smi, where there is one; NVIDIA's DCGM exporter
+can run beside it.
 
 ${metricsTable()}
 `;

@@ -1,0 +1,173 @@
+import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
+import type { Config } from "../shared/config/schema.ts";
+import { METRICS, Metrics } from "../shared/metrics/registry.ts";
+import { viewReason } from "../shared/metrics/view-reason.ts";
+import type { LedgerEntry } from "../shared/protocol/trailer.ts";
+import { version } from "../shared/version.ts";
+import type { DiskWatch } from "./disk-watch.ts";
+import type { RunEvent } from "./machine/state.ts";
+import { PauseWatch } from "./pause-watch.ts";
+import type { Ruler } from "./ruler.ts";
+import { stragglerRatios } from "./straggler.ts";
+
+/** Lost workers that are remembered by name; where names are made anew for each life, they would grow without bound. */
+const MOST_MISSING = 256;
+
+/** States of a worker that is there and has loaded everything. */
+const PRESENT: readonly string[] = ["computing", "joining", "standby"];
+
+/** What a scrape looks at beside the events. */
+export interface Scraped {
+  readonly ruler: Pick<Ruler, "state">;
+  readonly workers: readonly {
+    readonly name: string;
+    readonly incarnation: string;
+    readonly host: string;
+    readonly state: string;
+    readonly shardMillis: number;
+  }[];
+  readonly broadcaster: Pick<Broadcaster, "connected" | "dropped"> | null;
+  readonly disk: Pick<DiskWatch, "room">;
+  readonly evaluated: number;
+}
+
+/** The coordinator's metrics of a run: counted as events come, looked up when they are scraped. */
+export class RunMetrics {
+  readonly metrics = new Metrics("coordinator");
+  readonly #config: Config;
+  readonly #pauses = new PauseWatch();
+  readonly #missing = new Set<string>();
+  #checkpointAsked: number | null = null;
+
+  constructor(config: Config) {
+    this.#config = config;
+    const { metrics } = this;
+    const { recipe, place, runId } = config;
+    metrics.set("lockstep_build_info", 1, { part: "coordinator", version, node: process.version });
+    metrics.set("lockstep_run_info", 1, { run: runId, model: recipe.model.name, recipe: recipe.recipe });
+    metrics.set("lockstep_planned_steps", recipe.steps);
+    metrics.set("lockstep_expected_workers", place.workers);
+    metrics.set("lockstep_min_workers", place.minWorkers);
+    metrics.set("lockstep_checkpoint_interval_steps", place.checkpoint.everySteps);
+  }
+
+  /** Where the run stands when this reign begins. `checkpoint`: the newest usable one. */
+  rules(term: number, steps: number, checkpoint: { readonly step: number; readonly time: number } | null): void {
+    const { metrics } = this;
+    metrics.set("lockstep_term", term);
+    metrics.set("lockstep_step", steps);
+    if (checkpoint === null) return;
+    metrics.set("lockstep_checkpoint_step", checkpoint.step);
+    metrics.set("lockstep_checkpoint_timestamp_seconds", checkpoint.time / 1000);
+  }
+
+  stalled(full: boolean): void {
+    this.metrics.set("lockstep_records_stalled", full ? 1 : 0);
+  }
+
+  final(entry: LedgerEntry): void {
+    const { metrics } = this;
+    const { recipe } = this.#config;
+    const samples = entry.shards.reduce((sum, shard) => sum + shard.samples, 0);
+    const correct = entry.shards.reduce((sum, shard) => sum + shard.correct, 0);
+    metrics.add("lockstep_steps_total", 1, { outcome: entry.applied ? "applied" : "skipped" });
+    metrics.add("lockstep_trained_images_total", samples);
+    metrics.set("lockstep_step", entry.step + 1);
+    metrics.set("lockstep_epoch", Math.floor(entry.step / recipe.stepsPerEpoch));
+    metrics.set("lockstep_loss", entry.loss);
+    metrics.set("lockstep_training_accuracy_ratio", samples === 0 ? 0 : correct / samples);
+    metrics.set("lockstep_learning_rate", recipe.learningRates[entry.step] ?? 0);
+    metrics.set("lockstep_gradient_norm", entry.gradientNorm);
+    metrics.set("lockstep_last_step_timestamp_seconds", Date.now() / 1000);
+    const pause = this.#pauses.final(performance.now());
+    if (pause !== null) metrics.observe("lockstep_pause_seconds", pause.seconds, { planned: flag(pause.planned) });
+  }
+
+  event(event: RunEvent): void {
+    const { metrics } = this;
+    switch (event.type) {
+      case "view":
+        metrics.add("lockstep_view_changes_total", 1, {
+          planned: flag(event.planned),
+          reason: viewReason(event.reason),
+        });
+        metrics.set("lockstep_view_number", Number(event.id.split(".")[1]));
+        return this.#pauses.view(event.planned);
+      case "worker":
+        return this.#worker(event);
+      case "heal":
+        return metrics.observe("lockstep_heal_seconds", event.agreementMillis / 1000);
+      case "mismatch":
+        return metrics.add("lockstep_mismatches_total", 1);
+      case "fallback":
+        return metrics.add("lockstep_fallbacks_total", 1);
+      case "checkpoint":
+        return this.#checkpoint(event);
+      default:
+        return;
+    }
+  }
+
+  scrape({ ruler, workers, broadcaster, disk, evaluated }: Scraped): void {
+    const { metrics } = this;
+    const { state } = ruler;
+    for (const phase of METRICS.lockstep_phase.labels.phase) {
+      metrics.set("lockstep_phase", state.phase === phase ? 1 : 0, { phase });
+    }
+    for (const name of METRICS.lockstep_members.labels.state) {
+      metrics.set("lockstep_members", workers.filter((row) => row.state === name).length, { state: name });
+    }
+    metrics.set("lockstep_waiting", state.phase === "running" && state.change?.waitingSince != null ? 1 : 0);
+    metrics.replace(
+      "lockstep_worker_info",
+      workers.map(({ name, incarnation, host }) => [{ worker: name, peer: incarnation, host }, 1] as const),
+    );
+    const computing = workers.filter((row) => row.state === "computing");
+    metrics.replace(
+      "lockstep_straggler_ratio",
+      stragglerRatios(computing).map(([worker, ratio]) => [{ worker }, ratio] as const),
+    );
+    // Also the one that was frozen and thaws: it comes back without loading anything.
+    for (const row of workers) if (PRESENT.includes(row.state)) this.#missing.delete(row.name);
+    metrics.replace(
+      "lockstep_worker_missing",
+      [...this.#missing].map((worker) => [{ worker }, 1] as const),
+    );
+    metrics.set("lockstep_nats_connected", broadcaster?.connected ? 1 : 0);
+    metrics.total("lockstep_nats_dropped_messages_total", broadcaster?.dropped ?? 0);
+    if (disk.room !== null) {
+      metrics.set("lockstep_disk_free_bytes", disk.room.free);
+      metrics.set("lockstep_disk_size_bytes", disk.room.size);
+    }
+    metrics.set("lockstep_evaluation_batches", evaluated, { state: "done" });
+    metrics.set("lockstep_evaluation_batches", state.settings.evaluationBatches, { state: "planned" });
+  }
+
+  #worker({ change, name }: Extract<RunEvent, { type: "worker" }>): void {
+    if (change === "lost") {
+      this.metrics.add("lockstep_member_losses_total", 1);
+      // The newest last, so that the oldest goes first.
+      this.#missing.delete(name);
+      this.#missing.add(name);
+      const [oldest] = this.#missing;
+      if (this.#missing.size > MOST_MISSING) this.#missing.delete(oldest!);
+    } else if (change === "left") this.#missing.delete(name);
+  }
+
+  #checkpoint({ state, step }: Extract<RunEvent, { type: "checkpoint" }>): void {
+    const { metrics } = this;
+    if (state === "requested") {
+      this.#checkpointAsked = performance.now();
+      return;
+    }
+    metrics.add("lockstep_checkpoints_total", 1, { outcome: state });
+    if (state !== "stored") return;
+    metrics.set("lockstep_checkpoint_step", step);
+    metrics.set("lockstep_checkpoint_timestamp_seconds", Date.now() / 1000);
+    if (this.#checkpointAsked === null) return;
+    metrics.observe("lockstep_checkpoint_write_seconds", (performance.now() - this.#checkpointAsked) / 1000);
+    this.#checkpointAsked = null;
+  }
+}
+
+const flag = (value: boolean) => (value ? "true" : "false");

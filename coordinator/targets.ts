@@ -1,0 +1,74 @@
+import { renameSync, writeFileSync } from "node:fs";
+
+/**
+ * One group of targets, as Prometheus' HTTP and file service discovery read them
+ * (prometheus.io/docs/prometheus/latest/http_sd).
+ */
+export interface TargetGroup {
+  readonly targets: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** What discovery needs of a worker. */
+export interface Scrapable {
+  readonly name: string;
+  readonly host: string;
+  readonly httpAddress: string;
+}
+
+/**
+ * Where the metrics of a run are: the coordinator and every worker that is there, in a fixed order. A worker that is lost or
+ * has left is not listed, so that its series end instead of turning stale one by one.
+ * @param own address of the coordinator's pages, host:port
+ */
+export function targetGroups(run: string, own: string, workers: readonly Scrapable[]): TargetGroup[] {
+  const all = [...workers].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return [
+    { targets: [own], labels: { run, part: "coordinator" } },
+    ...all
+      .filter(({ httpAddress }) => httpAddress !== "")
+      .map(({ name, host, httpAddress }) => ({
+        targets: [httpAddress],
+        labels: { run, part: "worker", worker: name, host },
+      })),
+  ];
+}
+
+/** Keeps a file of the targets for Prometheus' file service discovery, written anew whenever they change. */
+export class TargetsFile {
+  readonly #path: string;
+  readonly #list: () => readonly TargetGroup[];
+  readonly #timer: NodeJS.Timeout;
+  #written = "";
+
+  constructor(path: string, list: () => readonly TargetGroup[], every = 1000) {
+    this.#path = path;
+    this.#list = list;
+    this.#timer = setInterval(() => this.#refresh(), every);
+    this.#timer.unref();
+    this.#refresh();
+  }
+
+  /** The run has ended: nobody is to be scraped any more. */
+  close(): void {
+    clearInterval(this.#timer);
+    this.#write([]);
+  }
+
+  #refresh(): void {
+    this.#write(this.#list());
+  }
+
+  #write(groups: readonly TargetGroup[]): void {
+    const text = `${JSON.stringify(groups, null, 2)}\n`;
+    if (text === this.#written) return;
+    try {
+      // Renamed in one go: Prometheus never reads half of it. It is made again after a crash, so that nothing is flushed.
+      writeFileSync(`${this.#path}.partial`, text);
+      renameSync(`${this.#path}.partial`, this.#path);
+      this.#written = text;
+    } catch {
+      // A full disk costs the news of who joined; the next turn tries again.
+    }
+  }
+}
