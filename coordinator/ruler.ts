@@ -17,16 +17,36 @@ import { addLoss, type FoldedHistory, type LossSum, meanLoss } from "./records/h
 import { type DurableRecord, finalRecord } from "./records/record.ts";
 import type { Store } from "./records/term-files.ts";
 import type { Sessions } from "./sessions.ts";
-import { isRefused, pullSnapshot } from "./worker-calls.ts";
+import { WORKER_CALLS, type WorkerCalls } from "./worker-calls.ts";
 
 export interface RulerParts {
   readonly config: Config;
   readonly store: Store;
   readonly history: FoldedHistory;
-  readonly checkpoints: CheckpointStore;
-  readonly chronicle: Chronicle;
+  readonly checkpoints: Pick<CheckpointStore, "write" | "recorded" | "usable" | "newestUsable">;
+  readonly chronicle: Pick<Chronicle, "event" | "final">;
   readonly testImages: number;
+  /** How it reaches workers beside their sessions, and its time; a test has its own. */
+  readonly calls?: WorkerCalls;
+  readonly clock?: Clock;
 }
+
+/** Milliseconds on a monotonic clock, and what is done again and again until it is stopped. */
+export interface Clock {
+  now(): number;
+  every(millis: number, run: () => void): () => void;
+}
+
+const SYSTEM_CLOCK: Clock = {
+  now: () => performance.now(),
+  every: (millis, run) => {
+    const timer = setInterval(run, millis);
+    return () => clearInterval(timer);
+  },
+};
+
+/** What it needs of the sessions. */
+export type RulerSessions = Pick<Sessions, "send" | "close" | "incarnations">;
 
 const TICK_MILLIS = 100;
 /** How often it looks for a newer term while nothing is to be recorded, in milliseconds. */
@@ -40,9 +60,11 @@ export class Ruler {
   readonly state: MachineState;
   readonly #parts: RulerParts;
   readonly #queue: MachineAction[] = [];
-  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #calls: WorkerCalls;
+  readonly #clock: Clock;
+  readonly #timers: (() => void)[] = [];
   #settle: { resolve(outcome: Outcome): void; reject(error: unknown): void } | null = null;
-  #sessions: Sessions | null = null;
+  #sessions: RulerSessions | null = null;
   #recordedStep: number;
   #facts: ModelFacts | null;
   #sinceCheckpoint: LossSum;
@@ -52,6 +74,8 @@ export class Ruler {
   constructor(parts: RulerParts) {
     this.#parts = parts;
     const { config, history, store, testImages } = parts;
+    this.#calls = parts.calls ?? WORKER_CALLS;
+    this.#clock = parts.clock ?? SYSTEM_CLOCK;
     const { recipe, place } = config;
     this.state = createMachine(
       {
@@ -65,7 +89,7 @@ export class Ruler {
         evaluationBatches: place.evaluation === null ? 0 : Math.ceil(testImages / place.evaluation.batch),
       },
       history,
-      performance.now(),
+      this.#clock.now(),
     );
     // The reign before was asked to stop and did not get to it.
     this.state.stopping = history.stopping;
@@ -87,13 +111,13 @@ export class Ruler {
    * Rules over these sessions until the run ends.
    * @throws LockstepError LS_SUPERSEDED where somebody else rules, LS_RECORDS_WRITE: the run goes on under another reign
    */
-  rule(sessions: Sessions): Promise<Outcome> {
+  rule(sessions: RulerSessions): Promise<Outcome> {
     this.#sessions = sessions;
     const { heartbeatInterval } = this.#parts.config.place.timing;
     this.#timers.push(
-      setInterval(() => this.feed({ kind: "tick" }), TICK_MILLIS),
-      setInterval(() => this.#beat(), heartbeatInterval),
-      setInterval(() => this.#checkRuling(), RULING_MILLIS),
+      this.#clock.every(TICK_MILLIS, () => this.feed({ kind: "tick" })),
+      this.#clock.every(heartbeatInterval, () => this.#beat()),
+      this.#clock.every(RULING_MILLIS, () => this.#checkRuling()),
     );
     return new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -101,7 +125,7 @@ export class Ruler {
   }
 
   /** The run had ended before: what is left is to let go whoever comes, for long enough that everybody can redial. */
-  async conclude(sessions: Sessions, outcome: Outcome): Promise<Outcome> {
+  async conclude(sessions: RulerSessions, outcome: Outcome): Promise<Outcome> {
     this.#sessions = sessions;
     this.#over = true;
     const { redialMax, heartbeatTimeout } = this.#parts.config.place.timing;
@@ -131,7 +155,7 @@ export class Ruler {
   feed(event: MachineEvent): void {
     if (this.#over) return;
     const members = new Set(this.state.installed?.members.map(({ incarnation }) => incarnation));
-    const actions = advance(this.state, event, performance.now());
+    const actions = advance(this.state, event, this.#clock.now());
     for (const action of actions) this.#recordLoss(action, members);
     this.#queue.push(...actions);
     if (!this.#pumping) void this.#pump();
@@ -206,7 +230,7 @@ export class Ruler {
       case "storeCheckpoint":
         return void this.#storeCheckpoint(action);
       case "probe":
-        return void isRefused(action.address).then((refused) => {
+        return void this.#calls.isRefused(action.address).then((refused) => {
           if (refused) this.feed({ kind: "refused", incarnation: action.incarnation });
         });
       case "event":
@@ -242,7 +266,7 @@ export class Ruler {
       if (worker === undefined) throw new LockstepError("LS_SNAPSHOT", "The worker that holds the snapshot is gone.");
       if (this.#facts?.stateBytes !== bytes) throw new LockstepError("LS_SNAPSHOT", `The snapshot has ${bytes} bytes.`);
       const loss = meanLoss(this.#sinceCheckpoint);
-      const pieces = pullSnapshot(worker.address, config.runId, tip, bytes);
+      const pieces = this.#calls.pullSnapshot(worker.address, config.runId, tip, bytes);
       const record = await checkpoints.write(tip, this.#facts, loss, pieces);
       await store.append([{ kind: "checkpoint", ...record }]);
       this.#sinceCheckpoint = { steps: 0, loss: 0 };
@@ -296,6 +320,6 @@ export class Ruler {
 
   #end(): void {
     this.#over = true;
-    for (const timer of this.#timers) clearInterval(timer);
+    for (const stop of this.#timers) stop();
   }
 }

@@ -1,6 +1,6 @@
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import type { ControlRequest, PredictionsRequest } from "../shared/rpc/clients.ts";
-import { channelOptions, coordinatorService, grpc, listen } from "../shared/rpc/service.ts";
+import { channelOptions, coordinatorService, grpc, listen, refuseCall } from "../shared/rpc/service.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
 import type { SessionCall, Sessions } from "./sessions.ts";
 
@@ -68,12 +68,13 @@ export class CoordinatorServer {
 
   private async onPullCheckpoint(call: PullCheckpointCall): Promise<void> {
     const { run, step, from, to } = call.request;
+    // Asked for early: a caller may be gone while the file is being verified.
+    const gone = new Promise<void>((resolve) => call.once("cancelled", resolve));
     try {
       const { checkpoints } = this.handlers;
       const usable = run === this.handlers.run && (await checkpoints.usable(step));
       const pieces = usable ? checkpoints.read(step, from, to) : null;
       if (pieces === null) throw new LockstepError("LS_NO_CHECKPOINT", `There is no sound checkpoint of step ${step}.`);
-      const gone = new Promise<void>((resolve) => call.once("cancelled", resolve));
       for await (const piece of pieces) {
         if (call.cancelled) return;
         const taken = call.write(piece) ? null : new Promise<void>((resolve) => call.once("drain", resolve));
@@ -81,8 +82,10 @@ export class CoordinatorServer {
       }
       call.end();
     } catch (error) {
-      const details = sentenceOf(error);
-      call.destroy(Object.assign(new Error(details), { code: grpc.status.NOT_FOUND, details }));
+      const known = error instanceof LockstepError;
+      // The code first, as in all refusals: callers tell them apart by it.
+      const details = known ? `${error.code}: ${error.message}` : `LS_CHECKPOINT_READ: ${sentenceOf(error)}`;
+      refuseCall(call, known ? grpc.status.NOT_FOUND : grpc.status.UNAVAILABLE, details);
     }
   }
 }

@@ -44,6 +44,12 @@ export async function* pullSnapshot(address: string, run: string, tip: Tip, byte
   }
 }
 
+/** The calls, as a test may replace them. */
+export interface WorkerCalls {
+  readonly pullSnapshot: typeof pullSnapshot;
+  readonly isRefused: typeof isRefused;
+}
+
 /** How long a probe may take, in milliseconds: a host that answers at all answers at once. */
 const PROBE_PATIENCE = 500;
 
@@ -65,3 +71,5 @@ export function isRefused(address: string): Promise<boolean> {
     socket.on("error", (error: NodeJS.ErrnoException) => answer(error.code === "ECONNREFUSED"));
   });
 }
+
+export const WORKER_CALLS: WorkerCalls = { pullSnapshot, isRefused };

@@ -1,35 +1,83 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import type { Tip } from "../shared/protocol/view.ts";
-import type { grpc } from "../shared/rpc/service.ts";
+import type { CoordinatorClient } from "../shared/rpc/clients.ts";
 import type { EvaluatedBatch } from "./compute/messages.ts";
 
 /** Calls of a worker to the coordinator beside the session. */
 
-type Streaming = { pullCheckpoint(request: object): grpc.ClientReadableStream<Buffer> };
-type Unary = {
-  pushPredictions(request: object, options: grpc.CallOptions, callback: grpc.requestCallback<object>): void;
-};
+/** The client of the present stream; null while the coordinator is away. */
+export type Channel = () => CoordinatorClient | null;
 
-/** The state image in a recorded checkpoint (its bytes after the safetensors header); null where it does not come whole. */
-export function fetchCheckpoint(client: grpc.Client | null, run: string, tip: Tip): Promise<Uint8Array | null> {
-  if (client === null) return Promise.resolve(null);
-  return new Promise((resolve) => {
-    const pieces: Buffer[] = [];
-    const call = (client as unknown as Streaming).pullCheckpoint({ run, step: tip.step });
-    call.on("data", (piece: Buffer) => pieces.push(piece));
-    call.on("error", () => resolve(null));
-    call.on("end", () => {
-      const file = Buffer.concat(pieces);
-      const header = Number(file.readBigUInt64LE(0));
-      resolve(file.subarray(8 + header));
-    });
+/** A checkpoint of which nothing came for this long is asked for again, in milliseconds. */
+const SILENCE_MILLIS = 10_000;
+const FETCHES = 5;
+const FETCH_PAUSE = 200;
+/** A safetensors header is a few hundred bytes. */
+const MOST_HEADER = 1 << 20;
+
+/**
+ * The state image in a recorded checkpoint: the bytes of its file after the safetensors header.
+ * @param stateBytes length of the image
+ * @throws LockstepError LS_CHECKPOINT where it does not come whole after several attempts
+ */
+export async function fetchCheckpoint(
+  channel: Channel,
+  run: string,
+  { step }: Tip,
+  stateBytes: number,
+  pause = FETCH_PAUSE,
+): Promise<Uint8Array> {
+  let cause: unknown = new Error("the coordinator is away");
+  for (let attempt = 0; attempt < FETCHES; attempt++) {
+    if (attempt > 0) await sleep(pause * attempt);
+    const client = channel();
+    if (client === null) continue;
+    try {
+      return imageIn(await fileOf(client, run, step, stateBytes + MOST_HEADER), stateBytes);
+    } catch (error) {
+      cause = error;
+    }
+  }
+  throw new LockstepError("LS_CHECKPOINT", `The checkpoint of step ${step} did not come: ${sentenceOf(cause)}.`, {
+    cause,
   });
+}
+
+async function fileOf(client: CoordinatorClient, run: string, step: number, most: number): Promise<Buffer> {
+  const call = client.pullCheckpoint({ run, step });
+  const watch = setTimeout(() => call.cancel(), SILENCE_MILLIS);
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of call as AsyncIterable<Buffer>) {
+      watch.refresh();
+      bytes += piece.length;
+      if (bytes > most) throw new Error(`more than ${most} bytes came`);
+      pieces.push(piece);
+    }
+    return Buffer.concat(pieces);
+  } finally {
+    clearTimeout(watch);
+    call.cancel();
+  }
+}
+
+function imageIn(file: Buffer, stateBytes: number): Uint8Array {
+  const header = file.length < 8 ? 0 : Number(file.readBigUInt64LE(0));
+  const image = file.subarray(8 + header);
+  if (image.length !== stateBytes) throw new Error(`it holds ${image.length} bytes of state instead of ${stateBytes}`);
+  return image;
 }
 
 const TRIES = 100;
 
-/** Delivers one batch of predictions, again after a redial where necessary. */
+/**
+ * Delivers one batch of predictions, again after a redial where necessary.
+ * @throws LockstepError LS_PREDICTIONS where nobody takes it
+ */
 export async function pushPredictions(
-  client: () => grpc.Client | null,
+  channel: Channel,
   run: string,
   batch: number,
   result: EvaluatedBatch,
@@ -38,15 +86,14 @@ export async function pushPredictions(
   const { from, samples, classes, mapHeight, mapWidth, logits, maps } = result;
   const request = { run, batch, from, samples, classes, mapHeight, mapWidth, logits: bytes(logits), maps: bytes(maps) };
   for (let attempt = 0; attempt < TRIES; attempt++) {
-    const channel = client();
+    const client = channel();
     const delivered =
-      channel !== null &&
+      client !== null &&
       (await new Promise<boolean>((resolve) => {
-        (channel as unknown as Unary).pushPredictions(request, { deadline: Date.now() + 30_000 }, (error) =>
-          resolve(error === null),
-        );
+        client.pushPredictions(request, { deadline: Date.now() + 30_000 }, (error) => resolve(error === null));
       }));
     if (delivered) return;
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await sleep(200);
   }
+  throw new LockstepError("LS_PREDICTIONS", `The predictions of batch ${batch} could not be delivered.`);
 }

@@ -64,6 +64,12 @@ async function run(): Promise<void> {
     silence: 5000,
     hello,
     onMessage: (message) => void onMessage(message).catch((error: unknown) => end(1, sentenceOf(error))),
+    onMalformed: (error, often) => {
+      log.error({ often }, sentenceOf(error));
+      if (!often) return;
+      process.stderr.write(`${sentenceOf(error)}\n`);
+      void end(3, sentenceOf(error));
+    },
     onState: (connected) => log.info({ connected }, connected ? "dialled the coordinator" : "the coordinator is away"),
   });
 
@@ -105,10 +111,13 @@ async function run(): Promise<void> {
       server,
       hooks: {
         send: (message) => session.send(message),
-        fetchCheckpoint: (tip) => fetchCheckpoint(session.channel, config.runId, tip),
+        fetchCheckpoint: (tip, bytes) => fetchCheckpoint(() => session.channel, config.runId, tip, bytes),
         deliverPredictions: (batch, result) => pushPredictions(() => session.channel, config.runId, batch, result),
         onFinal: (entry) => pages.onFinal(entry, self),
-        onExit: (reason) => void end(0, reason),
+        onExit: (reason, crashed) => {
+          if (crashed) process.stderr.write(`${reason}\n`);
+          void end(crashed ? 1 : 0, reason);
+        },
         log: (event, detail) => log.info(detail, event),
       },
     });
@@ -144,6 +153,7 @@ function inject(fault: string, worker: LockstepWorker | null): void {
   else if (fault === "freeze") process.kill(process.pid, "SIGSTOP");
   else if (fault === "flip-weights") worker?.flip("weights");
   else if (fault === "flip-slots") worker?.flip("slots");
+  else if (fault === "crash-compute") worker?.breakCompute();
 }
 
 run().catch((error: unknown) => {

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
+import { sentenceOf } from "../shared/errors.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
-import { parseCoordinatorMessage, wireWorkerMessage } from "../shared/rpc/convert.ts";
-import { CoordinatorClient, channelOptions, grpc } from "../shared/rpc/service.ts";
+import { type CoordinatorClient, coordinatorClient } from "../shared/rpc/clients.ts";
+import { type Envelope, parseCoordinatorMessage, wireWorkerMessage } from "../shared/rpc/convert.ts";
 
 export interface SessionOptions {
   /** host:port of the coordinator, or the path of an endpoints.json that is read again at every dial. */
@@ -14,19 +15,25 @@ export interface SessionOptions {
   hello(): WorkerMessage;
   onMessage(message: CoordinatorMessage): void;
   onState(connected: boolean): void;
+  /** What came cannot be read: the stream was dropped. `often`: so many times that dialling again will not help. */
+  onMalformed(error: unknown, often: boolean): void;
 }
 
-type Stream = grpc.ClientDuplexStream<object, object>;
+type Stream = ReturnType<CoordinatorClient["session"]>;
+
+/** Malformed messages in a worker's life after which it gives up: the coordinator is of another version. */
+const MOST_MALFORMED = 10;
 
 /** The worker's session with whoever coordinates: one stream, dialled again for as long as the worker lives. */
 export class Session {
   private readonly options: SessionOptions;
-  private client: grpc.Client | null = null;
+  private client: CoordinatorClient | null = null;
   private stream: Stream | null = null;
   private timer: NodeJS.Timeout | null = null;
   private watchdog: NodeJS.Timeout | null = null;
   private pause: number;
   private lastHeard = 0;
+  private malformed = 0;
   private closed = false;
 
   constructor(options: SessionOptions) {
@@ -42,7 +49,7 @@ export class Session {
   }
 
   /** The client of the present stream, for other calls to the same coordinator. */
-  get channel(): grpc.Client | null {
+  get channel(): CoordinatorClient | null {
     return this.client;
   }
 
@@ -59,20 +66,37 @@ export class Session {
     this.client?.close();
     const address = addressOf(this.options.coordinator);
     if (address === null) return this.again();
-    this.client = new CoordinatorClient(address, grpc.credentials.createInsecure(), channelOptions());
-    const stream = (this.client as unknown as { session(): Stream }).session();
+    this.client = coordinatorClient(address);
+    const stream = this.client.session();
     this.stream = stream;
     this.lastHeard = performance.now();
-    stream.on("data", (envelope: object) => {
-      if (stream !== this.stream) return;
-      if (this.lastHeard > 0) this.pause = this.options.redialFirst;
-      this.lastHeard = performance.now();
-      this.options.onMessage(parseCoordinatorMessage(envelope as never));
-    });
+    stream.on("data", (envelope: Envelope) => this.onData(stream, envelope));
     stream.on("error", () => this.onEnd(stream));
     stream.on("end", () => this.onEnd(stream));
     stream.write(wireWorkerMessage(this.options.hello()));
     this.options.onState(true);
+  }
+
+  private onData(stream: Stream, envelope: Envelope): void {
+    if (stream !== this.stream) return;
+    this.lastHeard = performance.now();
+    let message: CoordinatorMessage;
+    try {
+      message = parseCoordinatorMessage(envelope);
+    } catch (error) {
+      return this.refuse(stream, error);
+    }
+    this.pause = this.options.redialFirst;
+    this.options.onMessage(message);
+  }
+
+  /** The coordinator hears why; what it meant is said again after the redial. */
+  private refuse(stream: Stream, error: unknown): void {
+    this.malformed += 1;
+    stream.write(wireWorkerMessage({ kind: "failed", code: "LS_MALFORMED", message: sentenceOf(error) }));
+    stream.end();
+    this.onEnd(stream);
+    this.options.onMalformed(error, this.malformed >= MOST_MALFORMED);
   }
 
   private onEnd(stream: Stream): void {

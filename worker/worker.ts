@@ -1,4 +1,5 @@
 import type { Config } from "../shared/config/schema.ts";
+import { sentenceOf } from "../shared/errors.ts";
 import type { CoordinatorMessage, Progress, StepPhase } from "../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip, type View, type ViewId, viewName } from "../shared/protocol/view.ts";
@@ -16,11 +17,12 @@ import { StepClock } from "./step-clock.ts";
 /** What the worker's surroundings do for it. */
 export interface WorkerHooks {
   send(message: Extract<MemberAction, { kind: "send" }>["message"]): void;
-  /** Loads a recorded checkpoint's state image; null where it could not be had whole. */
-  fetchCheckpoint(tip: Tip): Promise<Uint8Array | null>;
+  /** The state image of a recorded checkpoint. @throws LockstepError LS_CHECKPOINT where it cannot be had whole */
+  fetchCheckpoint(tip: Tip, bytes: number): Promise<Uint8Array>;
   deliverPredictions(batch: number, result: EvaluatedBatch): Promise<void>;
   onFinal(entry: LedgerEntry): void;
-  onExit(reason: string): void;
+  /** This worker is done, or (`crashed`) cannot go on: whoever keeps it should start it again. */
+  onExit(reason: string, crashed: boolean): void;
   log(event: string, detail: Record<string, unknown>): void;
 }
 
@@ -48,6 +50,8 @@ export class LockstepWorker {
   private stepStarted = performance.now();
   private phase: StepPhase = "idle";
   private images = 0;
+  /** Counts the orders to restore: only the newest is carried out. */
+  private restores = 0;
 
   constructor(parts: {
     config: Config;
@@ -147,6 +151,11 @@ export class LockstepWorker {
     new Uint8Array(this.ready.memory.buffer)[address]! ^= 1;
   }
 
+  /** Makes the compute thread fail at its next request. */
+  breakCompute(): void {
+    this.compute.post({ kind: "inject", fault: "crash-compute" });
+  }
+
   close(): void {
     this.pulling?.abort();
     this.exchange.close();
@@ -197,7 +206,7 @@ export class LockstepWorker {
       case "final":
         return this.hooks.onFinal(action.entry);
       case "exit":
-        return this.hooks.onExit(action.reason);
+        return this.hooks.onExit(action.reason, false);
       default:
         return action satisfies never;
     }
@@ -256,12 +265,14 @@ export class LockstepWorker {
         this.snapshot = reply.tip;
         return this.hooks.send({ kind: "snapshot", tip: reply.tip, bytes: this.ready.plan.state.bytes });
       case "evaluated":
-        return void this.hooks
-          .deliverPredictions(reply.batch, reply.result)
-          .then(() => this.hooks.send({ kind: "evaluated", batch: reply.batch }));
+        return void this.hooks.deliverPredictions(reply.batch, reply.result).then(
+          () => this.hooks.send({ kind: "evaluated", batch: reply.batch }),
+          (error: unknown) => this.crash("LS_PREDICTIONS", sentenceOf(error)),
+        );
       case "failed":
-        this.hooks.log("computeFailed", { code: reply.code, message: reply.message });
-        return this.hooks.send({ kind: "failed", code: reply.code, message: reply.message });
+        this.hooks.log("computeFailed", { code: reply.code, stack: reply.stack });
+        // Where in its work it was cannot be known, so that its state is void.
+        return this.crash(reply.code, reply.message);
       case "notCommitted":
       case "ready":
         return;
@@ -273,8 +284,12 @@ export class LockstepWorker {
   private onComputeDeath(reason: string): void {
     const { whole } = this.control.commitWord.abandon();
     this.hooks.log("computeDied", { reason, whole });
-    this.hooks.send({ kind: "failed", code: "LS_COMPUTE", message: reason });
-    this.hooks.onExit(`the compute thread died: ${reason}`);
+    this.crash("LS_COMPUTE", `The compute thread died: ${reason}.`);
+  }
+
+  private crash(code: string, message: string): void {
+    this.hooks.send({ kind: "failed", code, message });
+    this.hooks.onExit(`${message} [${code}]`, true);
   }
 
   private takeSnapshot(tip: Tip = this.member.tip): void {
@@ -310,28 +325,22 @@ export class LockstepWorker {
   }
 
   private async restore(tip: Tip): Promise<void> {
+    this.restores += 1;
+    const order = this.restores;
     if (tip.step === 0) return this.compute.post({ kind: "initial" });
-    const image = await this.hooks.fetchCheckpoint(tip);
-    if (image === null || this.member.step !== null) return;
     const { state } = this.ready.plan;
-    if (image.length !== state.bytes) {
-      return this.hooks.send({
-        kind: "failed",
-        code: "LS_CHECKPOINT",
-        message: `the checkpoint of step ${tip.step} has another size`,
-      });
-    }
+    const image = await this.hooks.fetchCheckpoint(tip, state.bytes).catch((error: unknown) => sentenceOf(error));
+    if (order !== this.restores || this.member.step !== null) return;
+    if (typeof image === "string") return this.failed(image);
     new Uint8Array(this.ready.memory.buffer).set(image, state.address);
-    const stateHash = this.hashState();
-    if (stateHash !== tip.stateHash) {
-      return this.hooks.send({
-        kind: "failed",
-        code: "LS_CHECKPOINT",
-        message: `the checkpoint of step ${tip.step} has another hash`,
-      });
-    }
+    if (this.hashState() !== tip.stateHash) return this.failed(`The checkpoint of step ${tip.step} has another hash.`);
     this.compute.post({ kind: "replaced" });
     this.dispatch({ kind: "restored", tip });
+  }
+
+  /** The coordinator lets this worker go; it dials again and is asked anew. */
+  private failed(message: string): void {
+    this.hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message });
   }
 
   private hashState(): string {

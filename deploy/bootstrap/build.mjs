@@ -81,7 +81,8 @@ async function compile(root, into) {
 /** `before`: what the last build put there, so that files without a source go and nothing else does. */
 function moveOver(growing, dist, before, sources) {
   const outputs = [...files(growing)].map((file) => relative(growing, file)).sort();
-  rmSync(join(dist, STAMP), { force: true });
+  // Says that dist/ is not whole, and what is in it, should the move be interrupted.
+  stamp(growing, dist, { sources: null, outputs: [...new Set([...before, ...outputs])] });
   for (const output of outputs) {
     const from = join(growing, output);
     const to = join(dist, output);
@@ -91,7 +92,11 @@ function moveOver(growing, dist, before, sources) {
   }
   const kept = new Set(outputs);
   for (const output of before) if (!kept.has(output)) rmSync(join(dist, output), { force: true });
-  writeFileSync(join(growing, STAMP), JSON.stringify({ sources, outputs }));
+  stamp(growing, dist, { sources, outputs });
+}
+
+function stamp(growing, dist, content) {
+  writeFileSync(join(growing, STAMP), JSON.stringify(content));
   renameSync(join(growing, STAMP), join(dist, STAMP));
 }
 

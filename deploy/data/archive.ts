@@ -1,7 +1,8 @@
 import { type FileHandle, open, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
-import { type Dispatcher, EnvHttpProxyAgent, fetch, type Response } from "undici";
+import { type Dispatcher, fetch, type Response } from "undici";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
+import { webDispatcher } from "../setup/web.ts";
 
 /**
  * The bytes of a remote archive from its beginning, whatever was fetched before. They are kept in a file as they come,
@@ -18,6 +19,8 @@ export interface ArchiveSource {
   readonly attempts?: number;
   /** First pause before another attempt, in milliseconds; it doubles. */
   readonly firstPause?: number;
+  /** How long nothing may come before an attempt is given up, in milliseconds. */
+  readonly silence?: number;
 }
 
 /** What the server says about the archive; another value means another archive. */
@@ -110,18 +113,31 @@ class Rest {
   }
 
   async *#request(): AsyncGenerator<Uint8Array> {
-    const { url, partFile, signal } = this.#source;
+    const { url, signal } = this.#source;
     const headers: Record<string, string> = { "accept-encoding": "identity" };
     if (this.#offset > 0) {
       headers.range = `bytes=${this.#offset}-`;
       if (this.#identity?.tag != null) headers["if-range"] = this.#identity.tag;
     }
-    const response = await fetch(url, { headers, dispatcher: this.#dispatcher, signal: signal ?? null });
+    const silence = new AbortController();
+    const millis = this.#source.silence ?? SILENCE_MILLIS;
+    // Covers what undici's own limits leave out: a proxy that hangs up on every attempt to open a tunnel.
+    const alarm = setTimeout(() => silence.abort(new Error(`nothing came for ${millis / 1000} s`)), millis);
+    try {
+      const either = signal === undefined ? silence.signal : AbortSignal.any([signal, silence.signal]);
+      yield* this.#body(await fetch(url, { headers, dispatcher: this.#dispatcher, signal: either }), alarm);
+    } finally {
+      clearTimeout(alarm);
+    }
+  }
+
+  async *#body(response: Response, alarm: NodeJS.Timeout): AsyncGenerator<Uint8Array> {
     const start = this.#check(response);
-    await writeFile(`${partFile}.json`, JSON.stringify(this.#identity));
+    await writeFile(`${this.#source.partFile}.json`, JSON.stringify(this.#identity));
     let skip = this.#offset - start;
     for await (const chunk of response.body ?? []) {
       const bytes: Uint8Array = chunk;
+      alarm.refresh();
       this.fetched += bytes.length;
       const fresh = bytes.subarray(Math.min(skip, bytes.length));
       skip -= bytes.length - fresh.length;
@@ -170,12 +186,10 @@ async function readIdentity({ url, partFile }: ArchiveSource): Promise<Identity 
   }
 }
 
-/** Node's own fetch ignores proxy settings; loopback never goes through one. */
+/** Loopback never goes through a proxy, whatever the environment says. */
 function dispatcherFor(url: string): Dispatcher {
-  const times = { headersTimeout: SILENCE_MILLIS, bodyTimeout: SILENCE_MILLIS, connect: { timeout: 10_000 } };
   const { hostname } = new URL(url);
-  const loopback = hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
-  return new EnvHttpProxyAgent(loopback ? { ...times, noProxy: "*" } : times);
+  return webDispatcher(undefined, hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127."));
 }
 
 function unreachable(url: string, offset: number, cause: unknown): LockstepError {

@@ -34,6 +34,7 @@ export interface FetchOptions {
   readonly files?: readonly FileFacts[];
   readonly attempts?: number;
   readonly firstPause?: number;
+  readonly silence?: number;
 }
 
 /** Photographs in gzip take about 0.845 of their size: 2.64 GB for the archive's 3.12 GB. */
@@ -87,7 +88,7 @@ export const expectedBytes = (files: readonly FileFacts[]): number =>
   Math.round(COMPRESSED * files.reduce((sum, { bytes }) => sum + bytes, 0));
 
 async function fetchLocked(options: FetchOptions, files: readonly FileFacts[], workFolder: string): Promise<void> {
-  const { url = STL10_URL, directory, signal, onProgress, onMessage, attempts, firstPause } = options;
+  const { url = STL10_URL, directory, signal, onProgress, onMessage, attempts, firstPause, silence } = options;
   const partFile = join(workFolder, "archive.tar.gz.part");
   const expected = expectedBytes(files);
   const run = () =>
@@ -99,6 +100,7 @@ async function fetchLocked(options: FetchOptions, files: readonly FileFacts[], w
         ...(signal && { signal }),
         ...(attempts !== undefined && { attempts }),
         ...(firstPause !== undefined && { firstPause }),
+        ...(silence !== undefined && { silence }),
       }),
       files,
       workFolder,

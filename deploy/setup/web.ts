@@ -8,11 +8,12 @@ const CONNECT_MILLIS = 20_000;
 const SILENCE_MILLIS = 60_000;
 
 /**
- * The way to the web that all of set-up takes. Node's own fetch ignores HTTP_PROXY, HTTPS_PROXY and NO_PROXY; pip's
+ * The way to the web that set-up and the data set take. Node's own fetch ignores HTTP_PROXY, HTTPS_PROXY and NO_PROXY; pip's
  * proxy and certificates count too.
+ * @param direct no proxy at all, whatever the settings say
  * @throws LockstepError LS_CERTIFICATES where the certificates cannot be read
  */
-export function webDispatcher(settings: PipSettings = pipSettings()): Dispatcher {
+export function webDispatcher(settings: PipSettings = pipSettings(), direct = false): Dispatcher {
   const ca =
     settings.certificates === null ? {} : { ca: [...rootCertificates, readCertificates(settings.certificates)] };
   return new EnvHttpProxyAgent({
@@ -23,6 +24,7 @@ export function webDispatcher(settings: PipSettings = pipSettings()): Dispatcher
     proxyTls: ca,
     headersTimeout: SILENCE_MILLIS,
     bodyTimeout: SILENCE_MILLIS,
+    ...(direct && { noProxy: "*" }),
     ...(settings.proxy !== null && { httpProxy: settings.proxy, httpsProxy: settings.proxy }),
   });
 }

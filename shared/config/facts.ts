@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { join } from "node:path";
@@ -38,12 +37,6 @@ export interface RunFacts {
   readonly nats: string | null;
   /** What --config named; null without it. */
   readonly file: ConfigFile | null;
-}
-
-/** A new run's id, for example quick-20261124-094503-3f9a: sorts by time, and two of one second differ. */
-export function newRunId(recipe: string, now: Date): string {
-  const [day, time] = now.toISOString().replace(/[-:]/g, "").split(/[T.]/);
-  return `${recipe.replace(/[^\w-]+/g, "-")}-${day}-${time}-${randomBytes(2).toString("hex")}`;
 }
 
 /** Reads the training files once or twice: hash and pixel statistics. */

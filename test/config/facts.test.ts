@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { datasetFacts, machineFacts, newRunId } from "../../shared/config/facts.ts";
+import { datasetFacts, machineFacts } from "../../shared/config/facts.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { temporary, writeSmallSet } from "../data/support.ts";
 
@@ -47,11 +47,5 @@ describe("facts", () => {
     const { cores, memoryBytes } = machineFacts();
     expect(cores).toBeGreaterThanOrEqual(1);
     expect(memoryBytes).toBeGreaterThan(2 ** 20);
-  });
-
-  it("name runs by recipe and time", () => {
-    const now = new Date("2026-11-24T09:45:03.123Z");
-    expect(newRunId("quick", now)).toMatch(/^quick-20261124-094503-[0-9a-f]{4}$/);
-    expect(newRunId("Best one", now)).toMatch(/^Best-one-20261124-094503-/);
   });
 });

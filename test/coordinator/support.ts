@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, expect } from "vitest";
+import { StateHash } from "../../coordinator/checkpoints/state-hash.ts";
 import type { DurableRecord } from "../../coordinator/records/record.ts";
 import { type Store, takeTerm } from "../../coordinator/records/term-files.ts";
 import { LockstepError } from "../../shared/errors.ts";
+import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
-import type { Incarnation } from "../../shared/protocol/view.ts";
+import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
 
 const folders: string[] = [];
 afterAll(() => {
@@ -71,3 +73,22 @@ export function entry(step: number, shards = 2, changes: Partial<LedgerEntry> = 
 export const note = (text: string): DurableRecord => ({ kind: "stop", reason: text, time: 0 });
 export const textsOf = (records: Iterable<DurableRecord>): string[] =>
   [...records].flatMap((record) => (record.kind === "stop" ? [record.reason] : []));
+
+/** A small state of a step: two blocks of it, its facts, and its tip with the hash that workers would name. */
+export async function stateOf(step: number, fill = step + 1) {
+  const image = Buffer.alloc(2 * 4096, fill);
+  const hash = await StateHash.of(image.length);
+  hash.update(image);
+  const tip: Tip = { step, lineage: hex(step, 64), stateHash: hash.digest() };
+  const facts: ModelFacts = {
+    ...{ parameters: 1024, weightBytes: 4096, stateBytes: image.length },
+    sections: [
+      { name: "weights", floats: 1024 },
+      { name: "momentum", floats: 1024 },
+    ],
+  };
+  const pieces = async function* (length = 3000) {
+    for (let at = 0; at < image.length; at += length) yield image.subarray(at, at + length);
+  };
+  return { image, tip, facts, pieces };
+}

@@ -1,6 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { fetchStl10 } from "../../deploy/data/fetch.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { serve, smallArchive } from "./archive-server.ts";
@@ -232,6 +234,33 @@ describe("what a fetch says when it cannot succeed", () => {
     const error = await codeOf(fetchInto(temporary("fetch"), server.url));
     expect(error.message).toBe(`${server.url} cannot be fetched: the server answered 503.`);
     expect(server.requests.length).toBe(3);
+  });
+
+  it("that a proxy hangs up on every attempt to open a tunnel", async () => {
+    const proxy = createServer();
+    proxy.on("connect", (_request, socket) => void socket.destroy());
+    await new Promise<void>((listening) => proxy.listen(0, "127.0.0.1", listening));
+    onTestFinished(() => void proxy.close());
+    onTestFinished(() => void vi.unstubAllEnvs());
+    vi.stubEnv("NO_PROXY", "");
+    vi.stubEnv("https_proxy", `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`);
+    const options = { attempts: 2, silence: 50 };
+    const error = await codeOf(fetchInto(temporary("fetch"), "https://archive.invalid/stl10.tar.gz", options));
+    expect(error.code).toBe("LS_FETCH_UNREACHABLE");
+  });
+
+  it("plain HTTP needs no tunnel through a proxy, loopback no proxy", async () => {
+    const proxy = await started();
+    onTestFinished(() => void vi.unstubAllEnvs());
+    vi.stubEnv("NO_PROXY", "");
+    vi.stubEnv("http_proxy", new URL(proxy.url).origin);
+    const directory = temporary("fetch");
+    await fetchInto(directory, "http://archive.invalid/stl10_binary.tar.gz");
+    expectComplete(directory);
+    expect(proxy.requests.length).toBe(1);
+    const server = await started();
+    await fetchInto(temporary("fetch"), server.url);
+    expect([proxy.requests.length, server.requests.length]).toEqual([1, 1]);
   });
 
   it("that there is no server, and what to do", async () => {

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { listen, type News } from "../../shared/broadcast/listener.ts";
 import { METRICS } from "../../shared/metrics/registry.ts";
+import { coordinatorClient, type Done, unary } from "../../shared/rpc/clients.ts";
 import { type Lockstep, lives, lockstep, processesOf, type Scratch, scratch, until } from "./support.ts";
 
 /** Real processes on a small generated set: 240 images of 48 x 48, 15 steps an epoch. */
@@ -124,6 +125,11 @@ describe("up, with real processes", () => {
     const run = up(out, "--no-eval", "--no-nats");
     // Nothing is broadcast either: training does not notice.
     await until(() => recorded(out) > 5);
+    // A compute thread that fails takes its process along, which is started again.
+    expect(await inject(out, "worker-0", "crash-compute")).toContain("worker-0");
+    await until(() =>
+      run.err().includes("worker-0 died (exit code 1: The compute thread failed: injected crash of the compute thread"),
+    );
     process.kill(pidOf(out, "--name\0worker-1")[0]!, "SIGKILL");
     await until(() => run.err().includes("worker-1 died (signal SIGKILL)"));
     const before = recorded(out);
@@ -172,6 +178,13 @@ describe("up, asked for what cannot be", () => {
     expect(run.err()).toContain("LS_NOT_LOOPBACK");
   });
 });
+
+async function inject(out: string, target: string, detail: string): Promise<string> {
+  const client = coordinatorClient(String(readJson(out, "endpoints.json").coordinator));
+  const done = await unary<Done>((callback) => client.control({ action: "inject", target, detail }, {}, callback));
+  client.close();
+  return done.message;
+}
 
 async function scrape(address: string): Promise<string> {
   return (await fetch(`http://${address}/metrics`)).text();

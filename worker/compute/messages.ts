@@ -66,7 +66,8 @@ export type ComputeReply =
   | { readonly kind: "initial"; readonly tip: Tip }
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
-  | { readonly kind: "failed"; readonly code: string; readonly message: string };
+  /** `stack` is for the log. */
+  | { readonly kind: "failed"; readonly code: string; readonly message: string; readonly stack: string };
 
 /** Predictions for the test images [from, from + samples). */
 export interface EvaluatedBatch {

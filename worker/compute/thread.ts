@@ -1,7 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { recipeHash } from "../../shared/config/canonical.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
-import { LockstepError } from "../../shared/errors.ts";
+import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { layoutOf } from "../../shared/model/layout.ts";
 import { nextLineage, rootLineage } from "../../shared/model/lineage.ts";
 import { Plan } from "../../shared/plan/plan.ts";
@@ -116,12 +116,13 @@ const { tf, dataset, layout, memoryPlan, memory, arithmetic, control, loader } =
 const { state } = memoryPlan;
 
 function fail(error: unknown): void {
-  const code = error instanceof LockstepError ? error.code : "LS_COMPUTE";
+  const known = error instanceof LockstepError ? error : null;
+  const code = known?.code ?? "LS_COMPUTE";
   const message =
-    error instanceof LockstepError
-      ? [error.message, error.hint ?? ""].join(" ").trim()
-      : String((error as Error).stack ?? error);
-  reply({ kind: "failed", code, message });
+    known === null
+      ? `The compute thread failed: ${sentenceOf(error)}.`
+      : [known.message, known.hint ?? ""].join(" ").trim();
+  reply({ kind: "failed", code, message, stack: String((error as Error).stack ?? error) });
 }
 
 /** Hash of the whole state image as it is now. */

@@ -1,6 +1,6 @@
-import sharp from "sharp";
 import { scheme } from "vega";
 import { type Grid, upsample } from "./maps.ts";
+import { sharp } from "./sharp.ts";
 
 /** An image as uint8 [height, width, channels], one or three channels. */
 export interface Pixels {

@@ -1,8 +1,8 @@
-import sharp from "sharp";
 import type { Analysis } from "./analysis.ts";
 import { type Grid, type MapKind, mapOf, normaliseMap, placeOf } from "./maps.ts";
 import { mapWebp, type Pixels, pictureWebp } from "./overlay.ts";
 import type { Predictions } from "./predictions.ts";
+import { sharp } from "./sharp.ts";
 
 /** Where test images come from; `Split` of the data reader is one. */
 export interface ImageSource {

@@ -1,0 +1,106 @@
+import { describe, expect, test } from "vitest";
+import type { History } from "../../coordinator/machine/state.ts";
+import { foldHistory } from "../../coordinator/records/history.ts";
+import type { DurableRecord } from "../../coordinator/records/record.ts";
+import type { Store } from "../../coordinator/records/term-files.ts";
+import { Ruler, type RulerParts } from "../../coordinator/ruler.ts";
+import { LockstepError } from "../../shared/errors.ts";
+import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
+import { resolved } from "../config/support.ts";
+import { codeOf, entry, hex } from "./support.ts";
+
+const W = hex(1, 16) as Incarnation;
+const standing = { tip: { step: 0, lineage: hex(9, 64), stateHash: hex(9, 16) }, whole: true, view: null, entries: [] };
+const facts = { parameters: 1, weightBytes: 4, stateBytes: 8, sections: [] };
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A reign over one worker whose records reach the disk only when the test says so. */
+function reign(more: Partial<RulerParts> = {}, history: Partial<History> = {}) {
+  const { config } = resolved({ workers: 1, shards: 2 });
+  const flushes: { readonly records: readonly DurableRecord[]; done(): void; fail(error: unknown): void }[] = [];
+  const sent: CoordinatorMessage[] = [];
+  const store: Store = {
+    term: 1,
+    append: (records) => new Promise((done, fail) => flushes.push({ records, done, fail })),
+    *records() {},
+    checkRuling() {},
+    async close() {},
+  };
+  const chronicle = { event() {}, final() {} };
+  const checkpoints = {} as RulerParts["checkpoints"];
+  const clock = { now: () => 0, every: () => () => {} };
+  const folded = { ...foldHistory([]), ...history };
+  const ruler = new Ruler({ config, store, history: folded, checkpoints, chronicle, testImages: 0, clock, ...more });
+  const outcome = ruler.rule({ incarnations: [W], send: (_to, message) => void sent.push(message), close() {} });
+  const say = (message: WorkerMessage) => ruler.message(W, message);
+  const flush = async () => {
+    await settled();
+    for (const { done } of flushes.splice(0)) done();
+    await settled();
+  };
+  const idOf = (kind: "prepare" | "install"): ViewId => {
+    const message = sent.findLast((one) => one.kind === kind);
+    return message?.kind === "prepare" ? message.id : message?.kind === "install" ? message.view.id : expect.fail(kind);
+  };
+  const form = async () => {
+    ruler.hello({
+      ...{ kind: "hello", incarnation: W, name: "w", host: "h", pid: 1, version: "0", address: "127.0.0.1:1" },
+      ...{ httpAddress: "", labels: {}, promised: null, standing: null },
+    });
+    say({ kind: "ready", fingerprint: ["f"], root: hex(9, 64), standing, facts });
+    await flush();
+    say({ kind: "answer", id: idOf("prepare"), standing });
+  };
+  return { ruler, outcome, flushes, sent, say, flush, form, settled };
+}
+
+describe("what the machine decides", () => {
+  test("is done only when the records before it are on the disk", async () => {
+    const { sent, flushes, form, flush } = reign();
+    await form();
+    await settled();
+    expect(flushes.map(({ records }) => records.map(({ kind }) => kind))).toEqual([["view"]]);
+    expect(sent.some(({ kind }) => kind === "install")).toBe(false);
+    await flush();
+    expect(sent.some(({ kind }) => kind === "install")).toBe(true);
+  });
+
+  test("a record that comes while others are being flushed is flushed after them, not lost", async () => {
+    const { ruler, say, flush, form, flushes } = reign();
+    await form();
+    await flush();
+    say({ kind: "final", entries: [entry(0)] });
+    await settled();
+    // Step 0 is under way to the disk; 1 and 2 come meanwhile, as one message each.
+    for (const step of [1, 2]) say({ kind: "final", entries: [entry(step)] });
+    expect([flushes.length, ruler.recordedStep]).toEqual([1, 0]);
+    await flush();
+    expect(ruler.recordedStep).toBe(1);
+    expect(flushes.flatMap(({ records }) => records)).toMatchObject([
+      { kind: "final", step: 1 },
+      { kind: "final", step: 2 },
+    ]);
+    await flush();
+    expect(ruler.recordedStep).toBe(3);
+  });
+
+  test("nothing more is done once a record could not be made durable", async () => {
+    const { sent, outcome, form, flushes, say } = reign();
+    await form();
+    await settled();
+    flushes[0]!.fail(new LockstepError("LS_SUPERSEDED", "Somebody else rules."));
+    expect(await codeOf(() => outcome)).toBe("LS_SUPERSEDED");
+    const before = sent.length;
+    say({ kind: "final", entries: [entry(0)] });
+    await settled();
+    expect([sent.length, flushes.length]).toEqual([before, 1]);
+    expect(sent.some(({ kind }) => kind === "install")).toBe(false);
+  });
+
+  test("a stop outlives the process: it is recorded at once", async () => {
+    const { ruler, flushes } = reign();
+    ruler.stop("interrupted");
+    expect(flushes[0]!.records).toMatchObject([{ kind: "stop", reason: "interrupted" }]);
+  });
+});
