@@ -85,6 +85,7 @@ export class Ruler {
         workers: place.workers,
         minWorkers: place.minWorkers,
         timing: place.timing,
+        balance: place.balance,
         checkpointEverySteps: place.checkpoint.everySteps,
         evaluationBatches: place.evaluation === null ? 0 : Math.ceil(testImages / place.evaluation.batch),
       },

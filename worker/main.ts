@@ -151,6 +151,7 @@ function inject(fault: string, worker: LockstepWorker | null): void {
   log.warn({ fault }, "a fault is injected");
   if (fault === "crash") process.kill(process.pid, "SIGKILL");
   else if (fault === "freeze") process.kill(process.pid, "SIGSTOP");
+  else if (fault.startsWith("slow:")) worker?.slow(Number(fault.slice("slow:".length)));
   else if (fault === "flip-weights") worker?.flip("weights");
   else if (fault === "flip-slots") worker?.flip("slots");
   else if (fault === "crash-compute") worker?.breakCompute();

@@ -156,6 +156,11 @@ export class LockstepWorker {
     this.compute.post({ kind: "inject", fault: "crash-compute" });
   }
 
+  /** Makes every shard take so many milliseconds longer, until it is called with 0. */
+  slow(millis: number): void {
+    this.control.counters.set("shardDelay", Math.max(0, Math.min(60_000, millis || 0)));
+  }
+
   close(): void {
     this.pulling?.abort();
     this.exchange.close();

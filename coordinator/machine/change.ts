@@ -1,6 +1,7 @@
 import type { Standing } from "../../shared/protocol/messages.ts";
 import { type Incarnation, type Member, sameView, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import { assignShards } from "./assign.ts";
+import { believedTimes } from "./balance.ts";
 import { chooseBase } from "./choose-base.ts";
 import { guarded, type MachineState, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
@@ -144,12 +145,12 @@ function install(
   const resting = state.stopping !== null || base.step >= state.settings.totalSteps;
   const members = resting
     ? memberList(
-        state,
+        turn,
         workers.filter((w) => level.has(w.incarnation)),
         [],
         () => "level",
       )
-    : memberList(state, withShards, joining, (w) => (level.has(w.incarnation) ? "level" : "lagging"));
+    : memberList(turn, withShards, joining, (w) => (level.has(w.incarnation) ? "level" : "lagging"));
   const kind = state.stopping === null ? "train" : "stop";
   const view: View = { id: change.id, predecessor: null, kind, members };
   state.ledger ??= { step: 0, lineage: base.step === 0 ? base.lineage : (state.root ?? ""), stateHash: "" };
@@ -181,6 +182,7 @@ export function adopt(turn: Turn, view: View, base: Tip | null): void {
   state.installed = view;
   state.installedBase = base;
   state.installedAt = now;
+  state.restingSince = null;
   state.progressAt = now;
   if (state.phase === "finishing") state.phase = "running";
   if (state.phase === "forming") {
@@ -213,23 +215,17 @@ export function inOrder(state: MachineState, workers: readonly WorkerEntry[]): W
 
 /** Members with shards first, then joiners as far as there are shards for them later; the rest stays standby. */
 export function memberList(
-  state: MachineState,
+  { state, now }: Turn,
   withShards: readonly WorkerEntry[],
   joining: readonly WorkerEntry[],
   entryOf: (worker: WorkerEntry) => Member["entry"],
 ): Member[] {
   const V = state.settings.shards;
   const computing = withShards.slice(0, V);
-  const ranges = assignShards(
-    V,
-    computing.map((w) => ({ host: w.host, weight: 1 })),
-  );
-  const members: Member[] = computing.map((w, i) => ({
-    incarnation: w.incarnation,
-    address: w.address,
-    shards: ranges[i]!,
-    entry: entryOf(w),
-  }));
+  const ranges = assignShards(V, believedTimes(state, computing, now));
+  const members: Member[] = computing
+    .map((w, i) => ({ incarnation: w.incarnation, address: w.address, shards: ranges[i]!, entry: entryOf(w) }))
+    .sort((a, b) => a.shards.from - b.shards.from);
   for (const w of joining.slice(0, V - computing.length)) {
     members.push({ incarnation: w.incarnation, address: w.address, shards: { from: V, to: V }, entry: "joining" });
   }

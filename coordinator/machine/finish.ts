@@ -137,7 +137,7 @@ export function finishIfDue(turn: Turn): void {
   const { installed } = state;
   if (installed === null || state.change !== null || state.phase === "finished") return;
   if (state.phase === "evaluating") return evaluate(turn);
-  const members = restingMembers(state);
+  const members = restingMembers(turn);
   const resting = members.map((w) => w.idle).filter((s) => s !== null && sameView(s.view, installed.id));
   if (resting.length !== members.length || resting.length === 0) return;
   const tip = resting[0]!.tip;
@@ -166,20 +166,27 @@ export function finishIfDue(turn: Turn): void {
   evaluate(turn);
 }
 
-/** Members that can come to rest: a joiner that was not level when the steps ended never will. */
-function restingMembers(state: MachineState): WorkerEntry[] {
-  return (state.installed?.members ?? [])
-    .map((m) => ({ entry: m.entry, worker: state.workers.get(m.incarnation)! }))
-    .filter(({ entry, worker }) => entry !== "joining" || sameView(worker.idle?.view ?? null, state.installed!.id))
-    .map(({ worker }) => worker);
+/**
+ * Members that can come to rest. A joiner that was not level when the steps ended never will; one that was is a witness
+ * of the last update, so that it is waited for as long as a worker may be silent.
+ */
+function restingMembers({ state, now }: Turn): WorkerEntry[] {
+  const installed = state.installed!;
+  const rests = (worker: WorkerEntry) => sameView(worker.idle?.view ?? null, installed.id);
+  const entries = installed.members.map((m) => ({ entry: m.entry, worker: state.workers.get(m.incarnation)! }));
+  if (!entries.every(({ entry, worker }) => entry === "joining" || rests(worker))) state.restingSince = null;
+  else state.restingSince ??= now;
+  const late = state.restingSince !== null && now - state.restingSince > state.settings.timing.heartbeatTimeout;
+  return entries.filter(({ entry, worker }) => entry !== "joining" || rests(worker) || !late).map((e) => e.worker);
 }
 
 /** True where the states of resting members differ, which only a change can mend. */
-export function restingDiffer(state: MachineState): boolean {
+export function restingDiffer(turn: Turn): boolean {
+  const { state } = turn;
   const { installed } = state;
   if (installed === null || state.change !== null || (state.phase !== "running" && state.phase !== "finishing"))
     return false;
-  const members = restingMembers(state);
+  const members = restingMembers(turn);
   const tips = members.map((w) => w.idle).filter((s) => s !== null && sameView(s.view, installed.id));
   if (tips.length !== members.length || tips.length === 0) return false;
   return tips.some(

@@ -1,5 +1,6 @@
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
 import { type Incarnation, sameView, type ViewId } from "../../shared/protocol/view.ts";
+import { measure } from "./balance.ts";
 import { includeInChange, membersOf, onAnswer, onRestored, repeatTo, startChange, tryInstall } from "./change.ts";
 import {
   checkpointIfDue,
@@ -90,7 +91,7 @@ function decide(turn: Turn): void {
   const { state } = turn;
   if (state.change !== null) return tryInstall(turn);
   if (state.installed === null) return formIfDue(turn);
-  if (restingDiffer(state)) return startChange(turn, "states differ at rest");
+  if (restingDiffer(turn)) return startChange(turn, "states differ at rest");
   planIfDue(turn);
   checkpointIfDue(turn);
   finishIfDue(turn);
@@ -147,8 +148,10 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     lastHeard: now,
     ready: hello.standing !== null,
     free: false,
+    standby: known?.standby ?? false,
     standing: hello.standing,
     progress: known?.progress ?? null,
+    speed: known?.speed ?? null,
     idle: null,
     leaving: known?.leaving ?? null,
     leavingAt: known?.leavingAt ?? 0,
@@ -181,6 +184,7 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
       return onReady(turn, worker, message);
     case "heartbeat":
       worker.progress = message.progress;
+      measure(turn, worker);
       if (message.progress.step > state.progressStep) {
         state.progressStep = message.progress.step;
         state.progressAt = turn.now;

@@ -1,4 +1,5 @@
 import { type Incarnation, sameView, type View, viewName } from "../../shared/protocol/view.ts";
+import { balanceIfDue } from "./balance.ts";
 import { adopt, announce, inOrder, memberList } from "./change.ts";
 import { guarded, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
@@ -27,10 +28,11 @@ export function planIfDue(turn: Turn): void {
     .map(({ worker }) => worker);
   const members = new Set(installed.members.map((m) => m.incarnation));
   const room = state.settings.shards - staying.length - pulling.length;
-  const fresh = [...state.workers.values()]
+  const outside = [...state.workers.values()]
     .filter((w) => w.ready && w.free && w.connected && !w.evicted && w.leaving === null && !members.has(w.incarnation))
-    .filter((w) => now >= w.notBefore)
-    .slice(0, Math.max(0, room));
+    .filter((w) => now >= w.notBefore);
+  const fresh = outside.slice(0, Math.max(0, room));
+  for (const worker of outside.slice(fresh.length)) sayStandby(turn, worker);
 
   const reasons: string[] = [];
   const leaving = entries.filter(({ worker }) => worker.leaving !== null).map(({ worker }) => worker);
@@ -40,7 +42,11 @@ export function planIfDue(turn: Turn): void {
   if (fresh.length > 0) reasons.push(`join: ${names(fresh)}`);
   const proven = level.filter(({ member }) => member.entry === "joining").map(({ worker }) => worker);
   if (proven.length > 0) reasons.push(`level: ${names(proven)}`);
-  if (reasons.length === 0) return;
+  if (reasons.length === 0) {
+    const balance = balanceIfDue(turn, installed);
+    if (balance === null) return;
+    reasons.push(balance);
+  }
   for (const { worker } of late) worker.notBefore = now + state.settings.timing.grace;
 
   if (staying.length === 0 && state.stopping === null) return; // The last ones leave by way of a checkpoint.
@@ -48,15 +54,27 @@ export function planIfDue(turn: Turn): void {
   const list =
     kind === "stop"
       ? installed.members.filter((m) => level.some((e) => e.member === m))
-      : memberList(state, inOrder(state, staying), [...pulling, ...fresh], () => "level");
+      : memberList(turn, inOrder(state, staying), [...pulling, ...fresh], () => "level");
   const view: View = { id: nextId(turn), predecessor: installed.id, kind, members: list };
   const reason = reasons.join("; ");
   turn.actions.push({ kind: "recordView", view, base: null, reason });
-  for (const worker of fresh) worker.free = false;
+  for (const worker of fresh) {
+    worker.free = false;
+    worker.standby = false;
+  }
   for (const incarnation of new Set([...members, ...list.map((m) => m.incarnation)])) {
     send(turn, incarnation, { kind: "plan", view });
   }
   state.planned = { view, reason, predecessor: installed, switched: new Set(), step: null };
+}
+
+/** Every shard has a worker already: one more waits until it is needed, and says so once. */
+function sayStandby(turn: Turn, worker: WorkerEntry): void {
+  if (worker.standby) return;
+  worker.standby = true;
+  const { shards } = turn.state.settings;
+  const why = `all ${shards} shards have a worker; it takes the place of whoever leaves`;
+  say(turn, { type: "worker", change: "standby", worker: worker.incarnation, name: worker.name, why });
 }
 
 const names = (workers: readonly WorkerEntry[]) => workers.map((w) => w.name).join(", ");

@@ -1,4 +1,4 @@
-import type { Timing } from "../../shared/config/schema.ts";
+import type { Balance, Timing } from "../../shared/config/schema.ts";
 import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
@@ -17,6 +17,7 @@ export interface Settings {
   readonly workers: number;
   readonly minWorkers: number;
   readonly timing: Timing;
+  readonly balance: Balance;
   readonly checkpointEverySteps: number;
   /** Number of fixed evaluation batches; 0 without evaluation. */
   readonly evaluationBatches: number;
@@ -70,7 +71,7 @@ export type Outcome =
 export type RunEvent =
   | {
       readonly type: "worker";
-      readonly change: "connected" | "ready" | "refused" | "lost" | "left";
+      readonly change: "connected" | "ready" | "refused" | "lost" | "left" | "standby";
       readonly worker: Incarnation;
       readonly name: string;
       readonly why: string;
@@ -113,8 +114,12 @@ export interface WorkerEntry {
   ready: boolean;
   /** Its last promise is answered and it is in no view, so a plan may name it. */
   free: boolean;
+  /** It was said that there is no room for it now. */
+  standby: boolean;
   standing: Standing | null;
   progress: Progress | null;
+  /** How fast it was when it last had shards; null before. */
+  speed: Speed | null;
   /** Standing sent with `idle`. */
   idle: Standing | null;
   leaving: string | null;
@@ -123,6 +128,15 @@ export interface WorkerEntry {
   evictions: number;
   /** Not admitted to a view before this time. */
   notBefore: number;
+}
+
+export interface Speed {
+  /** Microseconds of one shard, whole and above 0. */
+  readonly micros: number;
+  /** Since when it has had no shards; null while it has some. */
+  readonly restingSince: number | null;
+  /** How often it was given shards again after a rest. */
+  readonly returns: number;
 }
 
 /** An unplanned change under way. */
@@ -187,6 +201,14 @@ export interface MachineState {
   progressAt: number;
   progressStep: number;
   saidWaiting: string;
+  /** Since when all members but joiners rest; null while some do not. */
+  restingSince: number | null;
+  readonly balancing: {
+    /** Step since which another split has promised enough; null while none does. */
+    since: number | null;
+    /** Steps at which shards were moved for speed, as far back as they count. */
+    moves: number[];
+  };
 }
 
 export function createMachine(settings: Settings, history: History, now: number): MachineState {
@@ -219,6 +241,8 @@ export function createMachine(settings: Settings, history: History, now: number)
     progressAt: now,
     progressStep: -1,
     saidWaiting: "",
+    restingSince: null,
+    balancing: { since: null, moves: [] },
   };
 }
 

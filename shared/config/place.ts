@@ -1,7 +1,7 @@
 import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
 import type { ConfigFile, ModelFile } from "./files.ts";
 import { type RunOptions, usage } from "./options.ts";
-import type { Place, Recipe } from "./schema.ts";
+import { DEFAULT_BALANCE, type Place, type Recipe } from "./schema.ts";
 import { DEFAULT_TIMING } from "./timing.ts";
 
 /** What one worker takes besides its vectors: Node, TensorFlow and its working memory for a micro-batch. */
@@ -41,6 +41,7 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
     listen: options.listen ?? before.listen ?? "127.0.0.1",
     evaluation: wantsEvaluation && dataset.testImages > 0 ? evaluation : null,
     checkpoint: before.checkpoint ?? { everySteps: recipe.stepsPerEpoch, keep: KEPT_CHECKPOINTS },
+    balance: before.balance ?? DEFAULT_BALANCE,
     timing: { ...DEFAULT_TIMING, ...before.timing },
     nats: run.nats,
   };

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { brokenRelations } from "./timing.ts";
+import { brokenRelations, DEFAULT_TIMING } from "./timing.ts";
 
 /**
  * The resolved configuration of a run, as config.json holds it. The recipe part is everything that touches bits: it is
@@ -131,12 +131,38 @@ export const timingSchema = z
     firstStepBudget: positive,
     /** Nobody is evicted for this long after a take-over or when everybody is silent at once, in milliseconds. */
     grace: positive,
-    /** How long a run without enough workers waits before it ends, in milliseconds. */
+    /**
+     * How long a worker that is heard may take to close its commit word and answer; then it is evicted. In
+     * milliseconds, like all that follows.
+     */
+    answerTimeout: positive.default(DEFAULT_TIMING.answerTimeout),
+    /** How long a snapshot may be asked for and held; then another member is asked. */
+    checkpointTimeout: positive.default(DEFAULT_TIMING.checkpointTimeout),
+    /** How long the last worker that wants to leave waits until its state is a checkpoint. */
+    leaveTimeout: positive.default(DEFAULT_TIMING.leaveTimeout),
+    /** How long an evicted worker stays out, after its first eviction and at most; twice as long each time. */
+    quarantineFirst: positive.default(DEFAULT_TIMING.quarantineFirst),
+    quarantineMax: positive.default(DEFAULT_TIMING.quarantineMax),
+    /** After this long a worker that got no shards because it was slow is taken to be twice as fast. */
+    slowRetry: positive.default(DEFAULT_TIMING.slowRetry),
+    /** How often a run that waits says for whom. */
+    sayAgain: positive.default(DEFAULT_TIMING.sayAgain),
+    /** How long a run without enough workers waits before it ends. */
     maxWait: positive,
   })
   .superRefine((timing, context) => {
     for (const message of brokenRelations(timing)) context.addIssue({ code: "custom", message });
   });
+
+/** When shards are moved to faster workers. */
+export const balanceSchema = z.strictObject({
+  /** Share of the predicted step time that must be gained; 1 never moves a shard. */
+  gain: fraction,
+  /** For how many steps in a row it must be predicted; doubled for each move of late. */
+  steps: positive,
+});
+
+export const DEFAULT_BALANCE: Balance = { gain: 0.15, steps: 20 };
 
 export const placeSchema = z.strictObject({
   workers: positive,
@@ -149,6 +175,7 @@ export const placeSchema = z.strictObject({
   evaluation: z.strictObject({ batch: positive }).nullable(),
   checkpoint: z.strictObject({ everySteps: positive, keep: positive }),
   timing: timingSchema,
+  balance: balanceSchema.default(DEFAULT_BALANCE),
   /** URL of the NATS server; null without one. */
   nats: z.string().nullable(),
 });
@@ -164,6 +191,7 @@ export type Augmentation = z.infer<typeof augmentationSchema>;
 export type OptimizerConfig = z.infer<typeof optimizerSchema>;
 export type ModelConfig = z.infer<typeof modelSchema>;
 export type Recipe = z.infer<typeof recipeSchema>;
+export type Balance = z.infer<typeof balanceSchema>;
 export type Timing = z.infer<typeof timingSchema>;
 export type Place = z.infer<typeof placeSchema>;
 export type Config = z.infer<typeof configSchema>;

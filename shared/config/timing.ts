@@ -12,6 +12,13 @@ export interface TimingValues {
   readonly stepBudgetFloor: number;
   readonly firstStepBudget: number;
   readonly grace: number;
+  readonly answerTimeout: number;
+  readonly checkpointTimeout: number;
+  readonly leaveTimeout: number;
+  readonly quarantineFirst: number;
+  readonly quarantineMax: number;
+  readonly slowRetry: number;
+  readonly sayAgain: number;
   readonly maxWait: number;
 }
 
@@ -25,6 +32,13 @@ export const DEFAULT_TIMING: TimingValues = {
   stepBudgetFloor: 12_000,
   firstStepBudget: 90_000,
   grace: 6000,
+  answerTimeout: 10_000,
+  checkpointTimeout: 120_000,
+  leaveTimeout: 30_000,
+  quarantineFirst: 500,
+  quarantineMax: 60_000,
+  slowRetry: 60_000,
+  sayAgain: 10_000,
   maxWait: 600_000,
 };
 
@@ -80,6 +94,44 @@ export const TIMING_RELATIONS: readonly Relation[] = [
     smaller: "stepBudgetFloor",
     why: "the first step includes warm-up",
   },
+  {
+    larger: "answerTimeout",
+    times: 2,
+    smaller: "heartbeatTimeout",
+    why: "silence is better evidence than a late answer and has to speak first",
+  },
+  {
+    larger: "checkpointTimeout",
+    times: 1,
+    smaller: "stepBudgetFloor",
+    why: "a snapshot is taken after the step under way",
+  },
+  {
+    larger: "quarantineMax",
+    times: 1,
+    smaller: "quarantineFirst",
+    why: "the time until an evicted worker may come back grows from the first to the longest",
+  },
+  {
+    larger: "slowRetry",
+    times: 1,
+    smaller: "stepBudgetFloor",
+    why: "a worker that was found slow must not hold the others up again within a step or two",
+  },
+  {
+    larger: "sayAgain",
+    times: 1,
+    smaller: "heartbeatTimeout",
+    why: "most waits end within a time-out, and those that do not are told at a bounded rate",
+  },
+  { larger: "maxWait", times: 1, smaller: "sayAgain", why: "a run says for whom it waits before it gives up" },
+  {
+    larger: "maxWait",
+    times: 1,
+    smaller: "answerTimeout",
+    why: "whoever does not answer is let go before all give up",
+  },
+  { larger: "maxWait", times: 1, smaller: "quarantineMax", why: "a worker that comes back is worth the wait" },
   { larger: "maxWait", times: 1, smaller: "firstStepBudget", why: "workers that are still loading are worth the wait" },
   { larger: "maxWait", times: 1, smaller: "grace", why: "a run must not give up while nobody may be evicted" },
 ];

@@ -1,14 +1,18 @@
 import { GUARDS, type Guard } from "../../shared/protocol/guards.ts";
-import { play } from "./schedule.ts";
+import { play, type Schedule } from "./schedule.ts";
 
-/** The schedule of a seed: 1 to 5 workers, 3 to 6 faults. */
-export const scheduleOf = (seed: number) => ({
-  seed,
-  workers: 1 + (seed % 5),
-  shards: 8,
-  totalSteps: 12,
-  faults: 3 + (seed % 4),
-});
+/** The schedule of a seed: 1 to 5 workers, 3 to 6 faults; some with few shards, more steps, or more workers needed. */
+export function scheduleOf(seed: number): Schedule {
+  const workers = 1 + (seed % 5);
+  return {
+    seed,
+    workers,
+    minWorkers: seed % 6 === 5 ? Math.min(workers, 3) : 1,
+    shards: seed % 3 === 2 ? 3 : 8,
+    totalSteps: seed % 4 === 1 ? 24 : 12,
+    faults: 3 + (seed % 4),
+  };
+}
 
 /** The first seed whose schedule breaks a promise when a guard is taken away; null where none of `tries` does. */
 export function seedThatCatches(

@@ -1,10 +1,11 @@
+import { scheduleOf } from "./guards.ts";
 import { play } from "./schedule.ts";
 
 const [from = 0, count = 1000, show = 0] = process.argv.slice(2).map(Number);
 let bad = 0;
 const started = Date.now();
 for (let seed = from; seed < from + count; seed++) {
-  const result = play({ seed, workers: 1 + (seed % 5), shards: 8, totalSteps: 12, faults: 3 + (seed % 4) });
+  const result = play(scheduleOf(seed));
   if (result.violation === null) continue;
   bad += 1;
   if (bad <= 5) console.log(`seed ${seed}: ${result.violation}`);

@@ -3,6 +3,7 @@ import { Violation, World, type WorldOptions } from "./world.ts";
 export interface Schedule {
   readonly seed: number;
   readonly workers: number;
+  readonly minWorkers: number;
   readonly shards: number;
   readonly totalSteps: number;
   readonly faults: number;
@@ -43,7 +44,7 @@ function plant(world: World, faults: number): void {
   const helper = () => {
     if (world.outcome !== null) return;
     const alive = [...world.workers.values()].filter((w) => w.alive);
-    if (alive.length === 0) world.addWorker();
+    for (let i = alive.length; i < world.options.minWorkers; i++) world.addWorker();
     world.clock.after(2000, helper);
   };
   world.clock.after(2000, helper);
@@ -69,7 +70,7 @@ function strike(world: World): void {
   const alive = [...world.workers.values()].filter((w) => w.alive);
   const victim = alive[random.below(Math.max(1, alive.length))];
   world.faults += 1;
-  const kind = random.below(11);
+  const kind = random.below(14);
   if (kind <= 1 && victim !== undefined) return world.kill(victim);
   if (kind === 2 && victim !== undefined && !victim.frozen) return world.freeze(victim, 200 + random.next() * 4000);
   if (kind === 3) return void world.addWorker();
@@ -87,7 +88,13 @@ function strike(world: World): void {
   if (kind === 8 && victim !== undefined) return world.hangUp(victim, false);
   if (kind === 9 && victim !== undefined && world.tainted.size === 0 && victim.member.step?.computed === false)
     return world.flip(victim);
-  if (kind === 10 && victim !== undefined && !victim.frozen) victim.dispatch({ kind: "leave", reason: "asked" });
+  if (kind === 10 && victim !== undefined && !victim.frozen) return world.leave(victim);
+  if (kind === 11 && victim !== undefined)
+    return world.slow(victim, 1.5 + random.next() * 10, 500 + random.next() * 3000);
+  // Up beyond the number of shards, where the last ones are standbys.
+  if (kind === 12) for (let i = 0; i < 2 + random.below(4); i++) world.addWorker();
+  // Down, sometimes to nobody.
+  if (kind === 13) for (const worker of alive) if (!worker.frozen && random.next() < 0.7) world.leave(worker);
 }
 
 function run(world: World): void {

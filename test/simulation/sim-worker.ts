@@ -43,6 +43,8 @@ export class SimWorker {
   wantSnapshot = false;
   snapshot: { tip: Tip; content: string } | null = null;
   committedSteps = 0;
+  /** How many times longer than usual its shards take. */
+  slowness = 1;
   /** A bit flips while the next update runs, where only the peers' hashes can find it. */
   flipInUpdate = false;
 
@@ -151,10 +153,14 @@ export class SimWorker {
     }
   }
 
+  private get shardMillis(): number {
+    return this.world.shardMillis * this.slowness;
+  }
+
   private compute(view: View, step: number): void {
     const me = view.members.find((m) => m.incarnation === this.incarnation)!;
     const count = me.shards.to - me.shards.from;
-    this.later(1 + this.world.shardMillis * count, () => {
+    this.later(1 + this.shardMillis * count, () => {
       if (this.word?.state !== "open" || this.word.step !== step || !sameView(this.word.view, view.id)) return;
       const partial = this.world.gradient(this.content, step);
       if (count > 0) this.sendPartial(view, step, partial);
@@ -337,7 +343,7 @@ export class SimWorker {
       phase: this.member.idle ? "idle" : step === null ? "waiting" : step.computed ? "exchange" : "compute",
       stepMillis: 0,
       level: step?.level ?? this.member.whole,
-      shardMillis: this.committedSteps > 0 ? this.world.shardMillis : 0,
+      shardMillis: this.committedSteps > 0 ? this.shardMillis : 0,
       images: 0,
       residentBytes: 0,
       peers: this.owed(),

@@ -24,8 +24,18 @@ export const TIMING = {
   stepBudgetFloor: 3000,
   firstStepBudget: 4000,
   grace: 6000,
+  answerTimeout: 5000,
+  checkpointTimeout: 10_000,
+  leaveTimeout: 20_000,
+  quarantineFirst: 500,
+  quarantineMax: 60_000,
+  slowRetry: 3000,
+  sayAgain: 10_000,
   maxWait: 10_000_000,
 };
+
+/** How often a coordinator looks for a newer term while it has nothing to record. */
+const RULING_MILLIS = 500;
 
 /** Broken promise of the protocol, found by the simulation. */
 export class Violation extends Error {}
@@ -48,8 +58,10 @@ type DurableRecord =
 export interface WorldOptions {
   readonly seed: number;
   readonly workers: number;
+  readonly minWorkers: number;
   readonly shards: number;
   readonly totalSteps: number;
+  readonly timing?: Partial<typeof TIMING>;
   /** Guards of the protocol that are taken away, to show that the simulation notices. */
   readonly without?: ReadonlySet<Guard>;
 }
@@ -226,6 +238,20 @@ export class World {
     });
   }
 
+  /** Its shards take that many times longer for a while, as when something else runs beside it. */
+  slow(worker: SimWorker, factor: number, millis: number): void {
+    this.note(`SLOW ${worker.incarnation} ${factor.toFixed(1)} ${millis.toFixed(0)}`);
+    worker.slowness = factor;
+    this.clock.after(millis, () => {
+      worker.slowness = 1;
+    });
+  }
+
+  leave(worker: SimWorker): void {
+    this.note(`LEAVE ${worker.incarnation}`);
+    worker.dispatch({ kind: "leave", reason: "asked" });
+  }
+
   flip(worker: SimWorker): void {
     this.note(`FLIP ${worker.incarnation}`);
     worker.content = `${worker.content}!`;
@@ -347,15 +373,16 @@ export class World {
   startCoordinator(): void {
     const term = this.coordinators.length + 1;
     const history = this.history();
-    const { workers, shards } = this.options;
+    const { workers, shards, minWorkers } = this.options;
     const machine = createMachine(
       {
         term,
         shards,
         totalSteps: this.totalSteps,
         workers,
-        minWorkers: 1,
-        timing: TIMING,
+        minWorkers,
+        timing: { ...TIMING, ...this.options.timing },
+        balance: { gain: 0.15, steps: 2 },
         checkpointEverySteps: 4,
         evaluationBatches: 0,
         without: this.without,
@@ -372,6 +399,11 @@ export class World {
       this.clock.after(100, tick);
     };
     tick();
+    const look = () => {
+      if (!coordinator.alive || this.outcome !== null) return;
+      if (coordinator.frozen || this.rules(coordinator)) this.clock.after(RULING_MILLIS, look);
+    };
+    look();
     const beat = () => {
       if (!coordinator.alive || this.outcome !== null) return;
       if (!coordinator.frozen) {
@@ -475,13 +507,17 @@ export class World {
   /** Probability that the coordinator dies before its next action; set by the schedule, used once. */
   crashBetween = 0;
 
+  /** One that finds a newer term lets its workers go. */
+  private rules(coordinator: SimCoordinator): boolean {
+    if (this.coordinators.at(-1) === coordinator || this.without.has("one-term-rules")) return true;
+    this.note(`coordinator ${coordinator.term} is superseded`);
+    coordinator.alive = false;
+    this.dropLinks(coordinator, 1);
+    return false;
+  }
+
   private durable(coordinator: SimCoordinator, record: DurableRecord): boolean {
-    if (this.coordinators.at(-1) !== coordinator && !this.without.has("one-term-rules")) {
-      this.note(`coordinator ${coordinator.term} is superseded`);
-      coordinator.alive = false;
-      this.dropLinks(coordinator, 1);
-      return false;
-    }
+    if (!this.rules(coordinator)) return false;
     if (!this.without.has("durable-before-act")) this.records.push(record);
     else this.clock.after(100, () => coordinator.alive && this.records.push(record));
     return true;

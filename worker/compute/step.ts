@@ -8,6 +8,7 @@ import type { LoaderPool } from "../loader/pool.ts";
 import type { Control } from "../memory/control.ts";
 import type { HashedVector, MemoryPlan } from "../memory/plan.ts";
 import { damage, gradientFault } from "./gradient-fault.ts";
+import { delayShard } from "./shard-delay.ts";
 import type { ShardGradient } from "./shard-gradient.ts";
 
 /** A finished maximal node of this worker's range: where its sum and its block hashes lie. */
@@ -60,6 +61,7 @@ export class ShardSums {
     const free = [...this.memory.nodes];
     const shards: ShardRecord[] = [];
     const nodes: NodeBuffer[] = [];
+    if (sizeOf(range) === 0) this.forgetSpeed();
     for (const node of maximalNodes(this.recipe.shards, range)) {
       const buffer = this.sum(step, node, free, shards, wanted);
       if (buffer === null) return null;
@@ -114,12 +116,19 @@ export class ShardSums {
     damage(this.fault, step, shard, this.words(buffer.address, layout.vectorFloats));
     arithmetic.blockHashes(buffer.address, layout.vectorFloats, buffer.table);
     const digest = gradientDigest(this.words(buffer.table, 2 * buffer.entries));
+    delayShard(this.control.counters);
     this.account(loaded - started, performance.now() - loaded, batch.samples);
     return { shard, idsDigest: batch.digest, samples: batch.samples, correct, gradientDigest: digest };
   }
 
   private words(address: number, count: number): Uint32Array {
     return new Uint32Array(this.arithmetic.memory.buffer, address, count);
+  }
+
+  /** Without shards nothing is measured; what was measured before says little about a later return. */
+  private forgetSpeed(): void {
+    this.recentMillis.length = 0;
+    this.control.counters.set("shardMillis", 0);
   }
 
   private account(loadingMillis: number, computeMillis: number, samples: number): void {

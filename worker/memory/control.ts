@@ -33,6 +33,8 @@ const COUNTERS = [
   "operations",
   "dispatchMillis",
   "tensors",
+  /** Milliseconds that every shard is made to take longer: 0 unless somebody injects a slow worker. Written by the main thread. */
+  "shardDelay",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
