@@ -94,6 +94,6 @@ export function machineFacts(): MachineFacts {
     // Unlimited containers report 0 or a number beyond all memory; page cache counts as free, since it gives way.
     memoryBytes: Math.min(limit > 0 ? limit : totalmem(), freemem()),
     precisions: ["float32"],
-    executions: ["eager"],
+    executions: ["eager", "graph"],
   };
 }

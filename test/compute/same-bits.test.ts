@@ -31,7 +31,7 @@ async function inThread(): Promise<string[]> {
 
 test("gradients have the same bits again, in two threads at once and in another process", async () => {
   const here = gradientHashes();
-  expect(new Set(here).size).toBe(4);
+  expect(here.length).toBe(8);
   expect(gradientHashes()).toEqual(here);
   const [first, second, other] = await Promise.all([inThread(), inThread(), inProcess()]);
   expect(first).toEqual(here);

@@ -26,6 +26,7 @@ export interface BenchOptions {
   readonly step?: number;
   readonly shard?: number;
   readonly precision?: "float32" | "bf16";
+  readonly execution?: "eager" | "graph";
   /** false: weights are uploaded for each micro-batch, as on a GPU. */
   readonly shared?: boolean;
 }
@@ -52,6 +53,7 @@ export class Bench {
       shard: 2,
       shared: true,
       precision: "float32" as const,
+      execution: "eager" as const,
     };
     this.options = { ...defaults, ...options };
     const { samples, side, classes, labelSmoothing, seed } = this.options;
@@ -75,9 +77,9 @@ export class Bench {
     this.images = new Float32Array(this.memory.buffer, images, pixels);
     this.labels = new Int32Array(this.memory.buffer, labels, samples);
     const data = { sha256: "", trainImages: 100, channels: 3, height: side, width: side, classes };
-    const { precision } = this.options;
+    const { precision, execution } = this.options;
     const resolutions = [{ fromEpoch: 0, side }];
-    const recipe = { seed, labelSmoothing, data, resolutions, precision, execution: "eager" as const };
+    const recipe = { seed, labelSmoothing, data, resolutions, precision, execution };
     const shared = this.options.shared && sharesMemory(tf, this.memory, vector);
     this.gradient = new ShardGradient(tf, model, { layout: this.layout, memory: this.memory, weights, recipe, shared });
     this.labels.forEach((_, i) => {

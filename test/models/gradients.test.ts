@@ -71,10 +71,14 @@ function distance(actual: ArrayLike<number>, expected: ArrayLike<number>, scale 
 
 const argMax = (row: Float64Array) => row.indexOf(Math.max(...row));
 
-describe.each(Object.keys(makers) as (keyof typeof makers)[])("%s against float64", (name) => {
+const cases = (Object.keys(makers) as (keyof typeof makers)[]).flatMap((name) =>
+  (["eager", "graph"] as const).map((execution) => [name, execution] as const),
+);
+
+describe.each(cases)("%s, %s, against float64", (name, execution) => {
   test.each([0, 0.1])("gradients are sums over the samples, label smoothing %s", (labelSmoothing) => {
     const model = makers[name]();
-    const bench = benchOf(model, { labelSmoothing });
+    const bench = benchOf(model, { labelSmoothing, execution });
     const { weights, loss, forward } = reference(name, model, bench);
     const result = bench.run();
     expect(result.loss / loss).toBeCloseTo(1, 5);
@@ -93,7 +97,7 @@ describe.each(Object.keys(makers) as (keyof typeof makers)[])("%s against float6
 
   test("statistics are the batch's mean and unbiased variance times the samples", () => {
     const model = makers[name]();
-    const bench = benchOf(model);
+    const bench = benchOf(model, { execution });
     const { forward } = reference(name, model, bench);
     bench.run();
     const found = new Map(bench.tensors(bench.vector).map((tensor) => [tensor.name, tensor.data]));

@@ -1,14 +1,6 @@
 import type { GradConfig, Tensor, Tensor4D } from "@tensorflow/tfjs-core";
+import { backendOf } from "./backend.ts";
 import type { TensorFlow } from "./tensorflow.ts";
-
-/** The part of the native backend that runs one TensorFlow operation. */
-interface NativeBackend {
-  readonly binding: Record<"TF_ATTR_TYPE" | "TF_ATTR_FLOAT" | "TF_ATTR_STRING" | "TF_ATTR_BOOL" | "TF_FLOAT", number>;
-  executeSingleOutput(name: string, attributes: object[], inputs: Tensor[]): Tensor;
-  executeMultipleOutputs(name: string, attributes: object[], inputs: Tensor[], outputs: number): Tensor[];
-}
-
-const backendOf = (tf: TensorFlow) => tf.backend() as unknown as NativeBackend;
 
 /**
  * Replaces gradients that TensorFlow.js composes of several passes by TensorFlow's own kernel: relu becomes ReluGrad.

@@ -12,6 +12,21 @@ export interface MicroBatchKey {
   readonly shard: number;
 }
 
+/** A dropout layer's mask, but for the micro-batch: the layer's index among all layers, and the part that is dropped. */
+export interface MaskDraw {
+  readonly layer: number;
+  readonly rate: number;
+}
+
+/** Zeros, and 1 / (1 - rate) for what is kept. */
+export function drawMask({ seed, step, shard }: MicroBatchKey, { layer, rate }: MaskDraw, size: number): Float32Array {
+  const draw = new Stream(seed, DOMAIN.dropout, step, shard, layer);
+  const kept = 1 / (1 - rate);
+  const mask = new Float32Array(size);
+  for (let i = 0; i < size; i++) mask[i] = draw.uniform() < rate ? 0 : kept;
+  return mask;
+}
+
 /**
  * Gives the layers that behave differently in training their Lockstep form: batch norm runs fused and hands its
  * statistics out instead of moving them at every micro-batch, dropout masks come from the counter generator keyed by
@@ -19,7 +34,10 @@ export interface MicroBatchKey {
  * model is plain TensorFlow.js. Layers that cannot be trained so are refused by checkModel.
  */
 export class TrainingMode {
-  key: MicroBatchKey = { seed: 0, step: 0, shard: 0 };
+  /** Called for each dropout layer of a training pass: what its input is multiplied by. */
+  onMask: (draw: MaskDraw, shape: number[]) => Tensor = () => {
+    throw new Error("nobody draws dropout masks");
+  };
   /** Called with each batch-norm layer's statistics during a training pass. */
   onStatistics: (layer: string, statistics: BatchStatistics) => void = () => {};
 
@@ -27,7 +45,7 @@ export class TrainingMode {
     layersOf(model).forEach((layer, index) => {
       const className = layer.getClassName();
       if (className === "BatchNormalization") this.fuse(tf, layer);
-      else if (className === "Dropout") this.mask(tf, layer, index);
+      else if (className === "Dropout") this.mask(layer, index);
     });
   }
 
@@ -49,18 +67,13 @@ export class TrainingMode {
     };
   }
 
-  private mask(tf: TensorFlow, layer: Layer, index: number): void {
+  private mask(layer: Layer, index: number): void {
     const plain = layer.call.bind(layer);
     const { rate } = layer.getConfig() as { rate: number };
     layer.call = (inputs, kwargs) => {
       if (kwargs?.training !== true || rate === 0) return plain(inputs, kwargs);
       const x = (Array.isArray(inputs) ? inputs[0] : inputs) as Tensor;
-      const { seed, step, shard } = this.key;
-      const draw = new Stream(seed, DOMAIN.dropout, step, shard, index);
-      const kept = 1 / (1 - rate);
-      const mask = new Float32Array(x.size);
-      for (let i = 0; i < mask.length; i++) mask[i] = draw.uniform() < rate ? 0 : kept;
-      return x.mul(tf.tensor(mask, x.shape));
+      return x.mul(this.onMask({ layer: index, rate }, x.shape));
     };
   }
 }
