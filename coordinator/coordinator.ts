@@ -16,7 +16,7 @@ import type { CoordinatorOptions } from "./options.ts";
 import { foldHistory } from "./records/history.ts";
 import type { RecordOf } from "./records/record.ts";
 import { takeTerm } from "./records/term-files.ts";
-import { Ruler } from "./ruler.ts";
+import { Ruler, STATE_GONE } from "./ruler.ts";
 import { CoordinatorServer } from "./server.ts";
 import { Sessions } from "./sessions.ts";
 import { summarize } from "./summary.ts";
@@ -71,6 +71,7 @@ export async function runCoordinator(
     warn: (line) => chronicle.note(line),
   });
   const usable = await checkpoints.newestUsable();
+  if (config.parent !== undefined && usable === null) throw new LockstepError(...STATE_GONE);
   const history = { ...folded, checkpoint: usable?.tip ?? null };
   await chronicle.reconcile(() => store.records());
   const stored =

@@ -45,6 +45,13 @@ const SYSTEM_CLOCK: Clock = {
   },
 };
 
+/** A forked run whose checkpoints are all lost. */
+export const STATE_GONE = [
+  "LS_FORK_STATE",
+  "No checkpoint of this run is sound any more, and it began with the state of another run.",
+  { hint: "Fork that run again." },
+] as const;
+
 /** What it needs of the sessions. */
 export type RulerSessions = Pick<Sessions, "send" | "close" | "incarnations">;
 
@@ -257,6 +264,8 @@ export class Ruler {
     const { tip } = message;
     if (tip.step === 0 || (await checkpoints.usable(tip.step))) return this.#sessions?.send(to, message);
     const next = await checkpoints.newestUsable();
+    // A forked run has no initial state of its own to begin with again.
+    if (next === null && this.#parts.config.parent !== undefined) return this.#fail(new LockstepError(...STATE_GONE));
     this.feed({ kind: "checkpointLost", tip, next: next?.tip ?? null });
   }
 

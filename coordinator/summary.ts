@@ -1,4 +1,4 @@
-import type { Config } from "../shared/config/schema.ts";
+import type { Config, Parent } from "../shared/config/schema.ts";
 import type { Plan } from "../shared/plan/plan.ts";
 import type { ModelFacts } from "../shared/protocol/messages.ts";
 import { acceptStep, emptyLedger, isExact, truncateLedger } from "./ledger.ts";
@@ -7,6 +7,8 @@ import { type DurableRecord, entryOf } from "./records/record.ts";
 /** summary.json as the coordinator can write it; the evaluator adds accuracy and the exported model's figures. */
 export interface Summary {
   readonly run: string;
+  /** The run whose state this one began with; null where it began with its own. */
+  readonly parent: Parent | null;
   readonly outcome: string;
   readonly model: string;
   readonly recipe: string;
@@ -78,6 +80,7 @@ export function summarize(parts: SummaryParts): Summary {
   const [difference] = ledger.differences;
   return {
     run: config.runId,
+    parent: config.parent ?? null,
     outcome: parts.outcome,
     model: recipe.model.name,
     recipe: recipe.recipe,

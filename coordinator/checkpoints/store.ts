@@ -1,15 +1,14 @@
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { type FileHandle, open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { encodeHeader } from "../../shared/model/safetensors.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
-import { replaceFile, syncDirectory, writeAll } from "../files/durable.ts";
+import { writeAll } from "../files/durable.ts";
 import type { CheckpointRecord } from "../records/record.ts";
+import { type CheckpointFiles, checkpointDirectory } from "./checkpoint-files.ts";
+import { flawOf } from "./flaw.ts";
 import { bestOf, retained } from "./retention.ts";
-import { fileSha256 } from "./state-digest.ts";
 import { StateHash } from "./state-hash.ts";
 
 export interface CheckpointOptions {
@@ -24,11 +23,11 @@ export interface CheckpointOptions {
   checkRuling(): void;
   /** One line for people. */
   warn(line: string): void;
-  /** Opens a file to write; a test's disk may be full. */
-  readonly open?: (path: string) => Promise<Pick<FileHandle, "write" | "sync" | "close">>;
+  /** The files of the directory; a test's disk may be full. */
+  readonly files?: CheckpointFiles;
 }
 
-const PIECE = 1 << 20;
+const MANIFEST = "manifest.json";
 
 /**
  * Checkpoints of a run: safetensors files whose tensors are the flat vectors of the state image (weights, optimizer
@@ -37,14 +36,15 @@ const PIECE = 1 << 20;
  */
 export class CheckpointStore {
   readonly #options: CheckpointOptions;
+  readonly #files: CheckpointFiles;
   #recorded: CheckpointRecord[];
   /** What was verified, by file: it is not hashed again while the file has not been touched. */
   readonly #verified = new Map<string, string>();
 
   constructor(options: CheckpointOptions) {
     this.#options = options;
-    mkdirSync(options.directory, { recursive: true });
-    this.#recorded = options.recorded.filter(({ file }) => existsSync(this.path(file)));
+    this.#files = options.files ?? checkpointDirectory(options.directory);
+    this.#recorded = options.recorded.filter(({ file }) => this.#files.look(file) !== null);
     this.#sweep();
   }
 
@@ -67,18 +67,17 @@ export class CheckpointStore {
     loss: number | null,
     pieces: AsyncIterable<Uint8Array>,
   ): Promise<CheckpointRecord> {
-    const { directory, run, term, checkRuling } = this.#options;
+    const { run, term, checkRuling } = this.#options;
     const file = `step-${tip.step}.safetensors`;
     // Coordinators of two terms may write at once: each under a name of its own.
-    const temporary = this.path(`step-${tip.step}.term-${term}.partial`);
+    const temporary = `step-${tip.step}.term-${term}.partial`;
     try {
       const { bytes, sha256 } = await this.#fill(temporary, headerOf(tip, run, facts), tip, facts.stateBytes, pieces);
       checkRuling();
-      await rename(temporary, this.path(file));
-      syncDirectory(directory);
+      await this.#files.rename(temporary, file);
       return { tip, file, sha256, bytes, loss };
     } catch (cause) {
-      rmSync(temporary, { force: true });
+      this.#files.remove(temporary);
       if (cause instanceof LockstepError && cause.code === "LS_SUPERSEDED") throw cause;
       const hint = "Look at the disk; training goes on.";
       const message = `The checkpoint of step ${tip.step} was not written: ${sentenceOf(cause)}.`;
@@ -89,7 +88,7 @@ export class CheckpointStore {
   /** A checkpoint's record is durable: shows it in the manifest, then deletes what is not kept any more. */
   recorded(record: CheckpointRecord): void {
     this.#recorded = [...this.#recorded.filter(({ tip }) => tip.step !== record.tip.step), record];
-    this.#verified.set(record.file, this.#stamp(record.file));
+    this.#verified.set(record.file, this.#stamp(record.file) ?? "");
     this.#forgetOld();
   }
 
@@ -105,10 +104,20 @@ export class CheckpointStore {
   async usable(step: number): Promise<boolean> {
     const record = this.#recorded.find(({ tip }) => tip.step === step);
     if (record === undefined) return false;
-    const wrong = await this.#flaw(record);
-    if (wrong === null) return true;
-    this.#options.warn(`Checkpoint ${record.file} is not used: ${wrong}. The one before it is.`);
+    const stamp = this.#stamp(record.file);
+    if (stamp !== null && this.#verified.get(record.file) === stamp) return true;
+    const wrong = await flawOf(this.#files, record).catch(
+      (error: unknown) => `it cannot be read: ${sentenceOf(error)}`,
+    );
+    if (wrong === null) {
+      this.#verified.set(record.file, stamp ?? "");
+      return true;
+    }
+    // Somebody else may have asked at the same time.
+    if (!this.#recorded.includes(record)) return false;
     this.#recorded = this.#recorded.filter((other) => other !== record);
+    const before = this.newest === null ? "There is none before it." : `${this.newest.file} is.`;
+    this.#options.warn(`Checkpoint ${record.file} is not used: ${wrong}. ${before}`);
     this.#writeManifest();
     return false;
   }
@@ -119,14 +128,14 @@ export class CheckpointStore {
     if (record === undefined) return null;
     const end = to === 0 ? record.bytes : Math.min(to, record.bytes);
     if (from >= end) return null;
-    return createReadStream(this.path(record.file), { highWaterMark: PIECE, start: from, end: end - 1 });
+    return this.#files.read(record.file, from, end);
   }
 
-  async #fill(path: string, header: Uint8Array, tip: Tip, stateBytes: number, pieces: AsyncIterable<Uint8Array>) {
+  async #fill(name: string, header: Uint8Array, tip: Tip, stateBytes: number, pieces: AsyncIterable<Uint8Array>) {
     const hash = createHash("sha256");
     const state = await StateHash.of(stateBytes);
     let bytes = 0;
-    const handle = await (this.#options.open ?? ((name) => open(name, "w", 0o644)))(path);
+    const handle = await this.#files.create(name);
     try {
       const put = async (piece: Uint8Array) => {
         hash.update(piece);
@@ -146,21 +155,8 @@ export class CheckpointStore {
     return { bytes, sha256: hash.digest("hex") };
   }
 
-  async #flaw({ file, bytes, sha256 }: CheckpointRecord): Promise<string | null> {
-    const path = this.path(file);
-    if (!existsSync(path)) return "it is missing";
-    const { size } = statSync(path);
-    if (size !== bytes) return `it has ${size} bytes instead of ${bytes}`;
-    const stamp = this.#stamp(file);
-    if (this.#verified.get(file) === stamp) return null;
-    if ((await fileSha256(path)) !== sha256) return "its SHA-256 is not the recorded one";
-    this.#verified.set(file, stamp);
-    return null;
-  }
-
-  #stamp(file: string): string {
-    const { ino, size, mtimeNs, ctimeNs } = statSync(this.path(file), { bigint: true });
-    return `${ino}/${size}/${mtimeNs}/${ctimeNs}`;
+  #stamp(file: string): string | null {
+    return this.#files.look(file)?.stamp ?? null;
   }
 
   #forgetOld(): void {
@@ -170,7 +166,7 @@ export class CheckpointStore {
     this.#writeManifest();
     for (const { file } of gone) {
       this.#verified.delete(file);
-      rmSync(this.path(file), { force: true });
+      this.#files.remove(file);
     }
   }
 
@@ -178,7 +174,7 @@ export class CheckpointStore {
     const best = bestOf(this.#recorded);
     const manifest = this.#recorded.map((record) => ({ ...record, best: record === best }));
     try {
-      replaceFile(this.path("manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+      this.#files.replace(MANIFEST, `${JSON.stringify(manifest, null, 2)}\n`);
     } catch (error) {
       this.#options.warn(`The manifest of the checkpoints was not written: ${sentenceOf(error)}.`);
     }
@@ -186,13 +182,13 @@ export class CheckpointStore {
 
   /** Removes what crashes of older terms left: unfinished files, and finished ones that were never recorded. */
   #sweep(): void {
-    const { directory, term } = this.#options;
+    const { term } = this.#options;
     const known = new Set(this.#recorded.map(({ file }) => file));
-    for (const name of readdirSync(directory)) {
+    for (const name of this.#files.names()) {
       const partial = /^step-\d+\.term-(\d+)\.partial$/.exec(name);
-      const abandoned = partial !== null && Number(partial[1]) < term;
+      const abandoned = (partial !== null && Number(partial[1]) < term) || name === `${MANIFEST}.partial`;
       const unrecorded = /^step-\d+\.safetensors$/.test(name) && known.size > 0 && !known.has(name);
-      if (abandoned || unrecorded) rmSync(this.path(name), { force: true });
+      if (abandoned || unrecorded) this.#files.remove(name);
     }
     if (known.size > 0) this.#forgetOld();
   }

@@ -67,7 +67,7 @@ export class StepsFile {
     const kept = new Offsets();
     for (const record of records) {
       if (record.kind === "truncate") kept.truncate(record.tip.step);
-      if (record.kind === "final") kept.push(Buffer.byteLength(this.#lineOf(record)) + 1);
+      if (record.kind === "final") kept.push(record.step, Buffer.byteLength(this.#lineOf(record)) + 1);
     }
     const descriptor = openSync(this.#path, "r");
     try {
@@ -87,7 +87,7 @@ export class StepsFile {
         if (record.kind !== "final") continue;
         const line = Buffer.from(`${this.#lineOf(record)}\n`);
         writeSync(descriptor, line, 0, line.length, kept.end);
-        kept.push(line.length);
+        kept.push(record.step, line.length);
       }
     } finally {
       closeSync(descriptor);
@@ -100,20 +100,22 @@ export class StepsFile {
   }
 }
 
-/** Where each step's line ends, 8 bytes a step. */
+/** Where each step's line ends, 8 bytes a step. The first line is that of step 0, or of the step where a fork began. */
 class Offsets {
   readonly offsets: number[] = [];
+  #first = 0;
 
   get end(): number {
     return this.offsets.at(-1) ?? 0;
   }
 
-  push(bytes: number): void {
+  push(step: number, bytes: number): void {
+    if (this.offsets.length === 0) this.#first = step;
     this.offsets.push(this.end + bytes);
   }
 
   truncate(steps: number): number {
-    this.offsets.length = Math.min(steps, this.offsets.length);
+    this.offsets.length = Math.min(Math.max(0, steps - this.#first), this.offsets.length);
     return this.end;
   }
 }

@@ -8,6 +8,9 @@ import { guarded, type MachineState, type Outcome, say, send, type Turn, type Wo
 
 const RECENT = 4096;
 const MAX_CHECKPOINT_FAILURES = 10;
+/** Pause after a checkpoint that failed, in milliseconds; it doubles with each further one. */
+const FIRST_CHECKPOINT_PAUSE = 250;
+const LONGEST_CHECKPOINT_PAUSE = 60_000;
 
 /**
  * Takes final steps in order. Steps done again after a fall-back are repeats and are dropped: the line is the same. Only
@@ -57,6 +60,7 @@ export function checkpointIfDue(turn: Turn): void {
 
 function requestSnapshot(turn: Turn): void {
   const { state, now } = turn;
+  if (now < state.snapshotNotBefore) return;
   const member = state.installed?.members.find(
     (m) => m.entry !== "joining" && state.workers.get(m.incarnation)?.connected === true,
   );
@@ -101,6 +105,8 @@ export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void
   if (state.snapshot !== null) send(turn, state.snapshot.from, { kind: "discard", step: tip.step });
   state.snapshot = null;
   state.checkpointFailures = failure === null ? 0 : state.checkpointFailures + 1;
+  const pause = Math.min(LONGEST_CHECKPOINT_PAUSE, FIRST_CHECKPOINT_PAUSE * 2 ** (state.checkpointFailures - 1));
+  state.snapshotNotBefore = failure === null ? turn.now : turn.now + pause;
   if (failure === null) state.checkpoint = tip;
   say(turn, {
     type: "checkpoint",

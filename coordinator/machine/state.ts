@@ -187,6 +187,8 @@ export interface MachineState {
   } | null;
   /** Failures in a row; the last checkpoint of a run is tried again a bounded number of times. */
   checkpointFailures: number;
+  /** No snapshot is asked for before this time: a disk that is full is not tried again at once. */
+  snapshotNotBefore: number;
   fingerprint: readonly string[] | null;
   root: string | null;
   stopping: string | null;
@@ -229,6 +231,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     checkpoint: history.checkpoint,
     snapshot: null,
     checkpointFailures: 0,
+    snapshotNotBefore: now,
     fingerprint: history.fingerprint,
     root: history.root,
     stopping: null,

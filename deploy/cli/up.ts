@@ -18,24 +18,13 @@ export interface HereOptions {
 
 /** Adds `lockstep up`. */
 export function registerUp(program: Command): void {
-  const command = program
-    .command("up")
+  const command = recipeOptions(program.command("up"), "the recipe's")
     .description("train on this machine: NATS, coordinator, workers, evaluation")
     .option(
       "--workers <n>",
       "worker processes, one core or GPU each (default: cores, at most shards, as memory allows)",
     )
     .option("--min-workers <n>", "workers without which the run waits (default: 1)")
-    .option("--model <name|file>", "alexnet, resnet, or ./file.js with a model of your own (default: the recipe's)")
-    .option("--recipe <name|file>", `${Object.keys(RECIPES).join(", ")}, or a JSON file of settings (default: quick)`)
-    .option("--epochs <e>", "length of the run in epochs (default: the recipe's)")
-    .option("--steps <s>", "length of the run in steps, instead of --epochs")
-    .option("--batch <b>", "images of one step over all shards (default: the recipe's)")
-    .option("--lr <x>", "peak learning rate (default: the recipe's, in proportion to the batch)")
-    .option("--seed <k>", "seed of all randomness (default: the recipe's)")
-    .option("--shards <v>", "slices of the training set, which bound the workers that help (default: the recipe's)")
-    .option("--precision <p>", "auto, float32 or bf16 (default: the recipe's)")
-    .option("--execution <mode>", "auto, eager or graph (default: the recipe's)")
     .option(
       "--data <directory>",
       "data set in STL-10's layout (default: LOCKSTEP_DATA, else the cache, else it is fetched)",
@@ -54,6 +43,22 @@ export function registerUp(program: Command): void {
       const extras = { demo: raw.demo === true, insecure: here.insecure };
       process.exitCode = await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
     });
+}
+
+/** The options that touch bits. `otherwise`: where a value comes from that is not given. */
+export function recipeOptions(command: Command, otherwise: string): Command {
+  const rest = `(default: ${otherwise})`;
+  return command
+    .option("--model <name|file>", `alexnet, resnet, or ./file.js with a model of your own ${rest}`)
+    .option("--recipe <name|file>", `${Object.keys(RECIPES).join(", ")}, or a JSON file of settings`)
+    .option("--epochs <e>", `length of the run in epochs ${rest}`)
+    .option("--steps <s>", "length of the run in steps, instead of --epochs")
+    .option("--batch <b>", `images of one step over all shards ${rest}`)
+    .option("--lr <x>", `peak learning rate ${rest}`)
+    .option("--seed <k>", `seed of all randomness ${rest}`)
+    .option("--shards <v>", `slices of the training set, which bound the workers that help ${rest}`)
+    .option("--precision <p>", `auto, float32 or bf16 ${rest}`)
+    .option("--execution <mode>", `auto, eager or graph ${rest}`);
 }
 
 /** The options that `up` and `resume` share. */

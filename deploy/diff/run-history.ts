@@ -56,6 +56,8 @@ export function readRun(given: string): RunHistory {
   for (const record of readRecords(join(directory, "records"))) {
     if (record.kind === "first") first = record;
     else if (record.kind === "final") {
+      // A fork's own steps begin where its parent's ended.
+      if (steps.length === 0 && record.step > 0) throw forked(directory);
       steps.length = Math.min(steps.length, record.step);
       steps.push(factsOf(record));
     } else if (record.kind === "truncate") {
@@ -122,6 +124,12 @@ function endOf(directory: string) {
     return nothing;
   }
 }
+
+const forked = (directory: string) =>
+  new LockstepError("LS_DIFF_FORK", `The run in ${directory} is a fork: its first steps are another run's.`, {
+    hint: "Compare the run that it was forked from.",
+    exitCode: 2,
+  });
 
 const empty = (directory: string) =>
   new LockstepError("LS_DIFF_EMPTY", `The run in ${directory} has recorded nothing yet.`, {

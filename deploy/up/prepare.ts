@@ -5,8 +5,8 @@ import { type DatasetFacts, datasetFacts, machineFacts } from "../../shared/conf
 import { readConfigFile } from "../../shared/config/files.ts";
 import type { RunOptions } from "../../shared/config/options.ts";
 import { resolveConfig } from "../../shared/config/resolve.ts";
-import { type Config, configSchema, type Place } from "../../shared/config/schema.ts";
-import { openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
+import { type Config, configSchema } from "../../shared/config/schema.ts";
+import { openDataset } from "../../shared/data/dataset.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
 import { cacheDirectory, ensureSynthetic, obtainDataDirectory } from "../data/locations.ts";
@@ -18,6 +18,8 @@ export interface PreparedRun {
   readonly config: Config;
   /** Sentences for people. */
   readonly notes: readonly string[];
+  /** What has to lie in the directory before config.json does, once it is locked. */
+  readonly begin?: () => Promise<void>;
 }
 
 /** Sorts by time, tells runs of one second apart, and is one token of a NATS subject. */
@@ -37,13 +39,7 @@ export async function prepareRun(
 ): Promise<PreparedRun> {
   const file = options.config === undefined ? null : readConfigFile(options.config);
   const runId = newRunId(new Date());
-  const directory = resolve(options.out ?? file?.options.out ?? join("runs", runId));
-  if (existsSync(join(directory, "config.json"))) {
-    throw new LockstepError("LS_RUN_EXISTS", `${directory} holds another run.`, {
-      hint: `Give another directory with --out, or go on with it: npx lockstep resume ${directory}`,
-      exitCode: 2,
-    });
-  }
+  const directory = newRunDirectory(options.out ?? file?.options.out, runId);
   // The address is refused before anything is fetched.
   requireLoopback(options.listen ?? "127.0.0.1", extras.insecure);
   const { data, notes } = await factsOfData(options.data ?? file?.options.data, extras.demo, signal);
@@ -51,46 +47,14 @@ export async function prepareRun(
   return { directory, config: resolved.config, notes: [...notes, ...resolved.notes] };
 }
 
-/** What may change when a run goes on: its place. */
-export interface ResumeOptions {
-  readonly workers?: number | undefined;
-  readonly minWorkers?: number | undefined;
-  readonly data?: string | undefined;
-}
-
-/**
- * A run that goes on. Its recipe stays as it is.
- * @throws LockstepError LS_RUN_CONFIG, LS_RUN_FINISHED or LS_CONFIG_DATA (exit code 2).
- */
-export async function prepareResume(run: string, options: ResumeOptions): Promise<PreparedRun> {
-  const directory = runDirectory(run);
-  const before = readRunConfig(directory);
-  if (outcomeOf(directory) === "done") {
-    throw new LockstepError("LS_RUN_FINISHED", `The run in ${directory} has reached its end.`, {
-      hint: "See its summary with `npx lockstep status`; a longer run is a new one.",
-      exitCode: 2,
-    });
-  }
-  const workers = options.workers ?? before.place.workers;
-  const place: Place = {
-    ...before.place,
-    workers,
-    minWorkers: Math.min(options.minWorkers ?? before.place.minWorkers, workers),
-    dataDirectory: resolve(options.data ?? before.place.dataDirectory),
-    outDirectory: directory,
-  };
-  openDataset(place.dataDirectory).close();
-  if ((await trainingSha256(place.dataDirectory)) !== before.recipe.data.sha256) {
-    throw new LockstepError(
-      "LS_CONFIG_DATA",
-      `${place.dataDirectory} holds other training data than this run began with.`,
-      {
-        hint: "Give the run's data set with --data.",
-        exitCode: 2,
-      },
-    );
-  }
-  return { directory, config: { ...before, place }, notes: [] };
+/** Where a new run goes. @throws LockstepError LS_RUN_EXISTS (exit code 2) where a run is there already */
+export function newRunDirectory(out: string | undefined, runId: string): string {
+  const directory = resolve(out ?? join("runs", runId));
+  if (!existsSync(join(directory, "config.json"))) return directory;
+  throw new LockstepError("LS_RUN_EXISTS", `${directory} holds another run.`, {
+    hint: `Give another directory with --out, or go on with it: npx lockstep resume ${directory}`,
+    exitCode: 2,
+  });
 }
 
 /** A run's directory by its path, or by its id below runs/. */
@@ -119,15 +83,6 @@ export function writeConfig(directory: string, config: Config): void {
   const file = join(directory, "config.json");
   writeFileSync(`${file}.partial`, `${JSON.stringify(config, null, 2)}\n`);
   renameSync(`${file}.partial`, file);
-}
-
-function outcomeOf(directory: string): string | null {
-  try {
-    const summary = JSON.parse(readFileSync(join(directory, "summary.json"), "utf8")) as { readonly outcome?: unknown };
-    return typeof summary.outcome === "string" ? summary.outcome : null;
-  } catch {
-    return null;
-  }
 }
 
 async function factsOfData(

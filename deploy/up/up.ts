@@ -71,6 +71,7 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
         ? null
         : await startNats(program, join(directory, "logs", "nats.log"), reaper, (text) => display.note(text));
     const config: Config = { ...prepared.config, place: { ...prepared.config.place, nats: nats?.url ?? url } };
+    await prepared.begin?.();
     writeConfig(directory, config);
     introduce(display, prepared, config);
     return await train({ directory, config, options, started, display, interrupts, reaper });

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { LockstepError } from "../errors.ts";
 import { OPTION_NAMES, parseRunOptions, type RunOptions } from "./options.ts";
 import { DEFAULT_RECIPE, RECIPES } from "./recipes.ts";
-import { type Place, placeSchema, type Recipe, recipeSchema, timingSchema } from "./schema.ts";
+import { type Place, parentSchema, placeSchema, type Recipe, recipeSchema, timingSchema } from "./schema.ts";
 import { type Settings, settingsSchema } from "./settings.ts";
 
 /**
@@ -20,6 +20,7 @@ export interface ConfigFile {
 
 const wholeFile = z.strictObject({
   runId: z.string().optional(),
+  parent: parentSchema.optional(),
   recipe: recipeSchema.partial().optional(),
   place: placeSchema
     .partial()

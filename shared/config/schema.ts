@@ -180,8 +180,15 @@ export const placeSchema = z.strictObject({
   nats: z.string().nullable(),
 });
 
+/** The run whose state a forked run began with: its id, how many steps it had taken, and the lineage of that state. */
+export const parentSchema = z.strictObject({
+  run: z.string(),
+  step: z.number().int().min(0),
+  lineage: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
 export const configSchema = z
-  .strictObject({ runId: z.string(), recipe: recipeSchema, place: placeSchema })
+  .strictObject({ runId: z.string(), parent: parentSchema.optional(), recipe: recipeSchema, place: placeSchema })
   .refine(({ recipe }) => recipe.learningRates.length === recipe.steps, {
     path: ["recipe", "learningRates"],
     error: "there must be one learning rate for each step",
@@ -194,4 +201,5 @@ export type Recipe = z.infer<typeof recipeSchema>;
 export type Balance = z.infer<typeof balanceSchema>;
 export type Timing = z.infer<typeof timingSchema>;
 export type Place = z.infer<typeof placeSchema>;
+export type Parent = z.infer<typeof parentSchema>;
 export type Config = z.infer<typeof configSchema>;

@@ -6,10 +6,12 @@ import { createHash } from "node:crypto";
  *
  *     root = SHA-256("lockstep-root-1"    recipe[32]  data[32]  state[8])
  *     next = SHA-256("lockstep-lineage-1" parent[32]  step u64  V u32  digests[V * 8]  reduced[8])
+ *     fork = SHA-256("lockstep-fork-1"    parent[32]  step u64  recipe[32]  data[32]  state[8])
  *
  * Integers are little-endian, hashes are the bytes that their hex digits spell, the tag is ASCII without terminator.
  */
 const ROOT_TAG = Buffer.from("lockstep-root-1", "ascii");
+const FORK_TAG = Buffer.from("lockstep-fork-1", "ascii");
 const NEXT_TAG = Buffer.from("lockstep-lineage-1", "ascii");
 const SHA256_BYTES = 32;
 const XXH64_BYTES = 8;
@@ -55,4 +57,30 @@ export function nextLineage(parent: string, step: number, idsDigests: readonly s
     .update(position);
   for (const digest of idsDigests) hash.update(bytesOf(digest, XXH64_BYTES, "a shard's digest"));
   return hash.update(bytesOf(reducedHash, XXH64_BYTES, "the reduced vector's hash")).digest("hex");
+}
+
+/**
+ * Where the line of a run begins that goes on with another run's state under a recipe of its own, as 64 hex digits.
+ * @param parent lineage of the other run at `step`.
+ * @param stateHash hash of the state that is taken over, 16 hex digits.
+ * @throws RangeError where one of them has another form.
+ */
+export function forkLineage(
+  parent: string,
+  step: number,
+  recipeHash: string,
+  dataSha256: string,
+  stateHash: string,
+): string {
+  if (!Number.isSafeInteger(step) || step < 0) throw new RangeError(`step ${step}`);
+  const position = Buffer.alloc(8);
+  position.writeBigUInt64LE(BigInt(step));
+  return createHash("sha256")
+    .update(FORK_TAG)
+    .update(bytesOf(parent, SHA256_BYTES, "the parent's lineage"))
+    .update(position)
+    .update(bytesOf(recipeHash, SHA256_BYTES, "the recipe's hash"))
+    .update(bytesOf(dataSha256, SHA256_BYTES, "the data's hash"))
+    .update(bytesOf(stateHash, XXH64_BYTES, "the state's hash"))
+    .digest("hex");
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { nextLineage, rootLineage } from "../../shared/model/lineage.ts";
+import { forkLineage, nextLineage, rootLineage } from "../../shared/model/lineage.ts";
 
 const recipe = "11".repeat(32);
 const data = "22".repeat(32);
@@ -11,11 +11,14 @@ const reduced = "fedcba9876543210";
 const ROOT = "5b79ee8695e3c47eedc94c62615e88bf53ce8308098a436951cf3195bd4f9f2f";
 /** sha256(b"lockstep-lineage-1" + ROOT + step as u64 + count as u32 + digests + reduced), all little-endian. */
 const NEXT = "519cb94d6ffd6d06454c04121b8ae61fe24e292e2572f7f1797cff6026b6c97a";
+/** sha256(b"lockstep-fork-1" + ROOT + step as u64 + recipe + data + state). */
+const FORK = "3696f8ff69eb0ba34d801e2b10494073f19efcb24a4706d76ae98528c4698836";
 
 describe("the lineage", () => {
   it("is the SHA-256 of the documented bytes", () => {
     expect(rootLineage(recipe, data, state)).toBe(ROOT);
     expect(nextLineage(ROOT, 0x0102, digests, reduced)).toBe(NEXT);
+    expect(forkLineage(ROOT, 0x0102, recipe, data, state)).toBe(FORK);
   });
 
   it("changes with each of its parts", () => {
@@ -30,6 +33,11 @@ describe("the lineage", () => {
       nextLineage(root, 1, [...digests].reverse(), reduced),
       nextLineage(root, 1, [digests[0]!], reduced),
       nextLineage(root, 1, digests, state),
+      forkLineage(root, 1, recipe, data, state),
+      forkLineage(data, 1, recipe, data, state),
+      forkLineage(root, 2, recipe, data, state),
+      forkLineage(root, 1, data, recipe, state),
+      forkLineage(root, 1, recipe, data, reduced),
     ];
     expect(new Set(all).size).toBe(all.length);
   });

@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LineTail } from "../../deploy/up/line-tail.ts";
 import { MachineLines } from "../../deploy/up/machine-lines.ts";
 import { decodeBatch } from "../../deploy/up/predicted-batches.ts";
-import { prepareResume, prepareRun, readRunConfig } from "../../deploy/up/prepare.ts";
+import { prepareRun, readRunConfig } from "../../deploy/up/prepare.ts";
+import { prepareResume } from "../../deploy/up/prepare-resume.ts";
 import { lockRun } from "../../deploy/up/run-lock.ts";
 import { latestRun } from "../../deploy/up/runs.ts";
 
@@ -120,7 +121,7 @@ describe("a run's directory", () => {
 
   it("without a run cannot be resumed", async () => {
     expect(() => readRunConfig(directory)).toThrow("config.json");
-    await expect(prepareResume(directory, {})).rejects.toMatchObject({ code: "LS_RUN_CONFIG", exitCode: 2 });
+    await expect(prepareResume(directory, {}, false)).rejects.toMatchObject({ code: "LS_RUN_CONFIG", exitCode: 2 });
   });
 
   it("is found by its age", () => {

@@ -1,8 +1,12 @@
-import { existsSync, readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readRecords } from "../../coordinator/records/term-files.ts";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { listen, type News } from "../../shared/broadcast/listener.ts";
+import { recipeHash } from "../../shared/config/canonical.ts";
+import type { Config } from "../../shared/config/schema.ts";
 import { METRICS } from "../../shared/metrics/registry.ts";
 import { coordinatorClient, type Done, unary } from "../../shared/rpc/clients.ts";
 import { type Lockstep, lives, lockstep, processesOf, type Scratch, scratch, until } from "./support.ts";
@@ -111,6 +115,7 @@ describe("up, with real processes", () => {
     expect(readJson(out, "summary.json")).toMatchObject({ outcome: "stopped" });
     expect(processesOf(out)).toEqual([]);
 
+    cpSync(out, join(place.path, "stopped"), { recursive: true });
     const resumed = lockstep(["resume", out, "--workers", "3"]);
     expect((await resumed.ended).code, resumed.err()).toBe(0);
     expect(resumed.err()).toContain("88.9 % of ideal speed");
@@ -118,6 +123,55 @@ describe("up, with real processes", () => {
     const again = lockstep(["resume", out]);
     expect((await again.ended).code).toBe(2);
     expect(again.err()).toContain("LS_RUN_FINISHED");
+  });
+
+  it("resumed under another recipe is refused by name, or forks: the same recipe keeps the weights, another one does not", async () => {
+    const stopped = join(place.path, "stopped");
+    const { runId, recipe } = readJson(stopped, "config.json") as unknown as Config;
+    const refused = lockstep(["resume", stopped, "--lr", "0.2", "--workers", "1"]);
+    expect((await refused.ended).code).toBe(2);
+    expect(refused.err()).toMatch(
+      /^The recipe of this run is another one: learningRates\[0\] .* --fork\. \[LS_RECIPE_CHANGED\]\n$/,
+    );
+
+    const at = readJson(stopped, "summary.json") as { steps: number; lineage: string; stateSha256: string };
+    const parent = { run: runId, step: at.steps, lineage: at.lineage };
+    const same = join(place.path, "same");
+    const fork = lockstep(["resume", stopped, "--fork", "--out", same, "--workers", "1", "--no-eval", "--no-nats"]);
+    expect((await fork.ended).code, fork.err()).toBe(0);
+    expect(fork.err()).toContain(`Forked from run ${runId} at step ${at.steps}`);
+    const summary = readJson(same, "summary.json");
+    expect(summary).toMatchObject({ parent, steps: STEPS, samplesPerEpochExact: true });
+    expect(readJson(same, "config.json")).toMatchObject({ parent, recipe: JSON.parse(JSON.stringify(recipe)) });
+    expect(summary.run).not.toBe(runId);
+    // Nothing that touches bits differs, and yet it is another line.
+    const { weightsSha256, stateSha256, lineage } = undisturbed;
+    expect(summary).toMatchObject({ weightsSha256, stateSha256 });
+    expect(summary.lineage).not.toBe(lineage);
+    const records = [...readRecords(join(same, "records"))];
+    const state = readJson(stopped, "checkpoints", "manifest.json") as unknown as { tip: { stateHash: string } }[];
+    const position = Buffer.alloc(8);
+    position.writeBigUInt64LE(BigInt(at.steps));
+    const root = createHash("sha256").update("lockstep-fork-1").update(at.lineage, "hex").update(position);
+    root.update(recipeHash(recipe), "hex").update(recipe.data.sha256, "hex").update(state.at(-1)!.tip.stateHash, "hex");
+    expect(records.find(({ kind }) => kind === "truncate")).toMatchObject({ tip: { lineage: root.digest("hex") } });
+
+    const other = join(place.path, "other");
+    const file = join(place.path, "changes.json");
+    writeFileSync(file, JSON.stringify({ lr: 0.2, steps: at.steps + 2 }));
+    const changed = lockstep(["resume", stopped, "--fork", "--config", file, "--out", other, "--no-eval", "--no-nats"]);
+    expect((await changed.ended).code, changed.err()).toBe(0);
+    expect(readJson(other, "summary.json")).toMatchObject({ parent, steps: at.steps + 2 });
+    const [first, ...more] = readFileSync(join(other, "steps.ndjson"), "utf8").trim().split("\n");
+    expect([JSON.parse(first!).step, more.length]).toEqual([at.steps, 1]);
+    for (const [args, code] of [
+      [["--steps", String(at.steps)], "LS_FORK_END"],
+      [["--model", "resnet"], "LS_FORK_FORM"],
+    ] as const) {
+      const impossible = lockstep(["resume", stopped, "--fork", ...args]);
+      expect((await impossible.ended).code).toBe(2);
+      expect(impossible.err()).toContain(code);
+    }
   });
 
   it("outlives a killed worker and a killed coordinator; killed itself, it leaves nothing, and the end has the same bits", async () => {
