@@ -1,7 +1,7 @@
-import { type Tape, type Value, value } from "./tape.ts";
+import { type Numbers, type Precision, type Tape, type Value, value } from "./tape.ts";
 
 /**
- * The two built-in models again, in float64 and by hand, from the tables in the README: names of tensors are the only
+ * The two built-in models again, by hand, from the tables in the README: names of tensors are the only
  * thing that they share with the worker.
  */
 export type Weights = ReadonlyMap<string, Value>;
@@ -11,7 +11,7 @@ export interface Forward {
   /** Maps before pooling, [n, h, w, c]. */
   readonly features: Value;
   /** Batch mean and unbiased variance by batch-norm layer; empty in inference. */
-  readonly statistics: ReadonlyMap<string, { readonly mean: Float64Array; readonly variance: Float64Array }>;
+  readonly statistics: ReadonlyMap<string, { readonly mean: Numbers; readonly variance: Numbers }>;
 }
 
 export interface Pass {
@@ -26,7 +26,7 @@ const EPSILON = 1e-5;
 
 class Network {
   readonly tape: Tape;
-  readonly statistics = new Map<string, { mean: Float64Array; variance: Float64Array }>();
+  readonly statistics = new Map<string, { mean: Numbers; variance: Numbers }>();
   readonly #pass: Pass;
 
   constructor(tape: Tape, pass: Pass) {
@@ -89,4 +89,5 @@ export function resnetForward(tape: Tape, pass: Pass, blocks: readonly number[],
 /** Weights from named float32 tensors. */
 export const weightsOf = (
   tensors: Iterable<{ name: string; shape: readonly number[]; data: ArrayLike<number> }>,
-): Weights => new Map([...tensors].map(({ name, shape, data }) => [name, value(shape, data)]));
+  precision: Precision = Float64Array,
+): Weights => new Map([...tensors].map(({ name, shape, data }) => [name, value(shape, data, precision)]));

@@ -1,21 +1,26 @@
 /**
- * Reverse-mode differentiation in float64 with plain loops, written from the textbook definitions for the tests. It
- * shares no code with the worker and uses no library.
+ * Reverse-mode differentiation with plain loops, written from the textbook definitions for the tests. It shares no code with
+ * the worker and uses no library. In float64 it is the reference; in float32, every stored number and every sum rounded,
+ * it shows what float32 loses by the same formulas.
  */
 export interface Value {
   readonly shape: readonly number[];
-  readonly data: Float64Array;
-  readonly grad: Float64Array;
+  readonly data: Numbers;
+  readonly grad: Numbers;
+  /** Of a weight: sums of the absolute values of the terms that its gradient is the sum of. */
+  readonly terms: Float64Array;
 }
+
+export type Numbers = Float64Array | Float32Array;
+export type Precision = typeof Float64Array | typeof Float32Array;
 
 const count = (shape: readonly number[]) => shape.reduce((product, extent) => product * extent, 1);
 
-export function value(shape: readonly number[], data: ArrayLike<number>): Value {
+export function value(shape: readonly number[], data: ArrayLike<number>, precision: Precision = Float64Array): Value {
   if (data.length !== count(shape)) throw new RangeError(`${data.length} numbers for the shape [${shape}]`);
-  return { shape, data: Float64Array.from(data), grad: new Float64Array(data.length) };
+  const { length } = data;
+  return { shape, data: precision.from(data), grad: new precision(length), terms: new Float64Array(length) };
 }
-
-const zeros = (shape: readonly number[]) => value(shape, new Float64Array(count(shape)));
 
 /** Where windows of `size` lie on a line of `extent` under "same" padding, as TensorFlow's documentation defines it. */
 function windows(extent: number, size: number, stride: number) {
@@ -26,6 +31,14 @@ function windows(extent: number, size: number, stride: number) {
 
 export class Tape {
   readonly #steps: (() => void)[] = [];
+  readonly #precision: Precision;
+  readonly #sums: Precision;
+
+  /** @param sums of the two sums that batch norm's gradient subtracts */
+  constructor(precision: Precision = Float64Array, sums: Precision = precision) {
+    this.#precision = precision;
+    this.#sums = sums;
+  }
 
   backward(): void {
     for (const step of this.#steps.reverse()) step();
@@ -49,6 +62,7 @@ export class Tape {
       each((px, pk, py) => {
         x.grad[px]! += y.grad[py]! * kernel.data[pk]!;
         kernel.grad[pk]! += y.grad[py]! * x.data[px]!;
+        kernel.terms[pk]! += Math.abs(y.grad[py]! * x.data[px]!);
       }),
     );
     return y;
@@ -99,7 +113,7 @@ export class Tape {
   }
 
   relu(x: Value): Value {
-    const y = value(
+    const y = this.#value(
       x.shape,
       x.data.map((v) => Math.max(v, 0)),
     );
@@ -112,7 +126,7 @@ export class Tape {
   }
 
   add(a: Value, b: Value): Value {
-    const y = value(
+    const y = this.#value(
       a.shape,
       a.data.map((v, i) => v + b.data[i]!),
     );
@@ -127,7 +141,7 @@ export class Tape {
 
   /** y = x * mask, the mask without gradient. */
   mask(x: Value, mask: ArrayLike<number>): Value {
-    const y = value(
+    const y = this.#value(
       x.shape,
       x.data.map((v, i) => v * mask[i]!),
     );
@@ -146,8 +160,8 @@ export class Tape {
   batchNorm(x: Value, gamma: Value, beta: Value, epsilon: number) {
     const c = x.shape.at(-1)!;
     const m = x.data.length / c;
-    const mean = new Float64Array(c);
-    const variance = new Float64Array(c);
+    const mean = new this.#precision(c);
+    const variance = new this.#precision(c);
     x.data.forEach((v, i) => {
       mean[i % c]! += v / m;
     });
@@ -155,17 +169,19 @@ export class Tape {
       variance[i % c]! += (v - mean[i % c]!) ** 2 / m;
     });
     const hat = x.data.map((v, i) => (v - mean[i % c]!) / Math.sqrt(variance[i % c]! + epsilon));
-    const y = value(
+    const y = this.#value(
       x.shape,
       hat.map((v, i) => v * gamma.data[i % c]! + beta.data[i % c]!),
     );
     this.#steps.push(() => {
-      const dMean = new Float64Array(c);
-      const dVariance = new Float64Array(c);
+      const dMean = new this.#sums(c);
+      const dVariance = new this.#sums(c);
       y.grad.forEach((g, i) => {
         const k = i % c;
         gamma.grad[k]! += g * hat[i]!;
+        gamma.terms[k]! += Math.abs(g * hat[i]!);
         beta.grad[k]! += g;
+        beta.terms[k]! += Math.abs(g);
         const dHat = g * gamma.data[k]!;
         dVariance[k]! -= (dHat * (x.data[i]! - mean[k]!)) / 2 / (variance[k]! + epsilon) ** 1.5;
         dMean[k]! -= dHat / Math.sqrt(variance[k]! + epsilon);
@@ -185,7 +201,7 @@ export class Tape {
     const c = x.shape.at(-1)!;
     const line = (v: number, k: number) =>
       ((v - mean.data[k]!) / Math.sqrt(variance.data[k]! + epsilon)) * gamma.data[k]! + beta.data[k]!;
-    return value(
+    return this.#value(
       x.shape,
       x.data.map((v, i) => line(v, i % c)),
     );
@@ -194,7 +210,7 @@ export class Tape {
   /** [n, h, w, c] to [n, c]. */
   globalAverage(x: Value): Value {
     const [n, h, w, c] = x.shape as [number, number, number, number];
-    const y = zeros([n, c]);
+    const y = this.#zeros([n, c]);
     const place = (i: number) => Math.floor(i / (h * w * c)) * c + (i % c);
     x.data.forEach((v, i) => {
       y.data[place(i)]! += v / (h * w);
@@ -211,7 +227,7 @@ export class Tape {
   dense(x: Value, kernel: Value, bias: Value): Value {
     const [n, inputs] = x.shape as [number, number];
     const outputs = kernel.shape[1]!;
-    const y = zeros([n, outputs]);
+    const y = this.#zeros([n, outputs]);
     const each = (use: (px: number, pk: number, py: number) => void) => {
       for (let r = 0; r < n; r++)
         for (let i = 0; i < inputs; i++)
@@ -226,10 +242,12 @@ export class Tape {
     this.#steps.push(() => {
       y.grad.forEach((g, i) => {
         bias.grad[i % outputs]! += g;
+        bias.terms[i % outputs]! += Math.abs(g);
       });
       each((px, pk, py) => {
         x.grad[px]! += y.grad[py]! * kernel.data[pk]!;
         kernel.grad[pk]! += y.grad[py]! * x.data[px]!;
+        kernel.terms[pk]! += Math.abs(y.grad[py]! * x.data[px]!);
       });
     });
     return y;
@@ -242,7 +260,7 @@ export class Tape {
     labels.forEach((label, r) => {
       const row = logits.data.subarray(r * classes, (r + 1) * classes);
       const most = Math.max(...row);
-      const total = row.reduce((sum, v) => sum + Math.exp(v - most), 0);
+      const total = Array.from(row).reduce((sum, v) => sum + Math.exp(v - most), 0);
       row.forEach((v, k) => {
         const target = (k === label ? 1 - smoothing : 0) + smoothing / classes;
         loss -= target * (v - most - Math.log(total));
@@ -252,12 +270,20 @@ export class Tape {
     return loss;
   }
 
+  #value(shape: readonly number[], data: ArrayLike<number>): Value {
+    return value(shape, data, this.#precision);
+  }
+
+  #zeros(shape: readonly number[]): Value {
+    return this.#value(shape, new Float64Array(count(shape)));
+  }
+
   /** Output of a sliding window, and a visit of all its pairs of positions: flat [n, h, w] indices of x and y. */
   #slide(x: Value, [kh, kw]: readonly [number, number], stride: number, channels: number) {
     const [n, h, w] = x.shape as [number, number, number, number];
     const rows = windows(h, kh, stride);
     const columns = windows(w, kw, stride);
-    const y = zeros([n, rows.outputs, columns.outputs, channels]);
+    const y = this.#zeros([n, rows.outputs, columns.outputs, channels]);
     const visit = (images: number, pair: (from: number, ky: number, kx: number, to: number) => void) => {
       for (let r = 0; r < images; r++)
         for (let i = 0; i < rows.outputs; i++)
