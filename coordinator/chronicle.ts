@@ -4,6 +4,7 @@ import type { Config } from "../shared/config/schema.ts";
 import type { Plan } from "../shared/plan/plan.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { type Account, sentenceOfEvent } from "./account.ts";
+import { isDiskFull } from "./files/durable.ts";
 import { LineFile } from "./files/line-file.ts";
 import type { RunDirectory } from "./files/run-directory.ts";
 import { StepsFile } from "./files/steps-file.ts";
@@ -67,9 +68,14 @@ export class Chronicle {
     this.note(`Step ${entry.step}: shard ${difference.shard} (worker ${by}) was not fed its planned samples.`);
   }
 
-  /** Brings steps.ndjson in line with the records. */
-  reconcile(records: () => Iterable<DurableRecord>): Promise<void> {
-    return this.#steps.reconcile(records);
+  /** Brings steps.ndjson in line with the records, as far as there is room: the next reign does it again. */
+  async reconcile(records: () => Iterable<DurableRecord>): Promise<void> {
+    try {
+      await this.#steps.reconcile(records);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      this.note("steps.ndjson lacks lines, since the disk is full; the records have them.");
+    }
   }
 
   async close(): Promise<void> {

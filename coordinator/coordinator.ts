@@ -10,6 +10,7 @@ import { stateSha256 } from "./checkpoints/state-digest.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
 import { Chronicle } from "./chronicle.ts";
 import { DiskWatch } from "./disk-watch.ts";
+import { withRoom } from "./files/durable.ts";
 import { RunDirectory } from "./files/run-directory.ts";
 import type { Outcome } from "./machine/state.ts";
 import type { CoordinatorOptions } from "./options.ts";
@@ -107,12 +108,17 @@ export async function runCoordinator(
   try {
     requests.onStop((reason) => ruler.stop(reason));
     const ending = history.ended === null ? ruler.rule(sessions) : ruler.conclude(sessions, outcomeOf(history.ended));
-    directory.writeJson("endpoints.json", {
+    const endpoints = {
       coordinator: address,
       http: pages.address,
       nats: place.nats,
       pid: process.pid,
       term: store.term,
+    };
+    await withRoom(place.timing.maxWait, () => {
+      // One that was frozen while somebody took over must not draw the workers to itself.
+      store.checkRuling();
+      directory.writeJson("endpoints.json", endpoints);
     });
     log.info({ address, http: pages.address, term: store.term }, "the coordinator rules");
     say(`Coordinator of run ${runId}, term ${store.term}, at ${address}; metrics at http://${pages.address}/metrics`);
@@ -121,7 +127,11 @@ export async function runCoordinator(
     log.info(outcome, "the run ends");
     chronicle.event({ type: "phase", phase: "finished", detail: sentenceOf(outcome) });
     await chronicle.reconcile(() => store.records());
-    directory.writeJson("summary.json", { ...(await summary(outcome)), ...failureOf(outcome) });
+    const told = { ...(await summary(outcome)), ...failureOf(outcome) };
+    await withRoom(place.timing.maxWait, () => {
+      store.checkRuling();
+      directory.writeJson("summary.json", told);
+    });
     await released(sessions);
     return outcome;
   } finally {

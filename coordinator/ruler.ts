@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import type { ModelFacts, WorkerMessage } from "../shared/protocol/messages.ts";
@@ -137,7 +136,12 @@ export class Ruler {
     this.#sessions = sessions;
     this.#over = true;
     const { redialMax, heartbeatTimeout } = this.#parts.config.place.timing;
-    await sleep(redialMax + heartbeatTimeout);
+    await new Promise<void>((resolve) => {
+      const stop = this.#clock.every(redialMax + heartbeatTimeout, () => {
+        stop();
+        resolve();
+      });
+    });
     return outcome;
   }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { pino } from "pino";
 import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
+import { openLog } from "../shared/process/log.ts";
 import { requireLoopback } from "../shared/process/loopback.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
 import type { CoordinatorMessage, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
@@ -17,7 +17,7 @@ import { LockstepWorker } from "./worker.ts";
 
 /** The worker process: listen, dial, load, get ready, work, leave. */
 const self = randomBytes(8).toString("hex") as Incarnation;
-const log = pino({ base: { part: "worker", incarnation: self } }, pino.destination({ fd: 2, sync: true }));
+const log = openLog(2, { part: "worker", incarnation: self });
 
 async function run(): Promise<void> {
   const options = parseWorkerOptions(process.argv.slice(2));

@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** Names that were created, renamed or removed in a directory are durable afterwards. */
 export function syncDirectory(directory: string): void {
@@ -12,17 +13,25 @@ export function syncDirectory(directory: string): void {
   }
 }
 
-/** Replaces a small file in one go: whoever reads it, also after a crash, finds the old or the new content. */
+/**
+ * Replaces a small file in one go: whoever reads it, also after a crash, finds the old or the new content.
+ * @throws the system's error; the old content stays then, and nothing else does
+ */
 export function replaceFile(path: string, content: string | Uint8Array, mode = 0o644): void {
   const temporary = `${path}.partial`;
-  const descriptor = openSync(temporary, "w", mode);
   try {
-    writeFileSync(descriptor, content);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
+    const descriptor = openSync(temporary, "w", mode);
+    try {
+      writeFileSync(descriptor, content);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
   }
-  renameSync(temporary, path);
   syncDirectory(dirname(path));
 }
 
@@ -33,4 +42,24 @@ export const isDiskFull = (error: unknown): boolean =>
 /** Writes all bytes, in as many pieces as the system takes. */
 export async function writeAll(handle: Pick<FileHandle, "write">, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length; ) at += (await handle.write(bytes.subarray(at))).bytesWritten;
+}
+
+/** The same at a position, without letting anything else happen in between. */
+export function writeAllSync(descriptor: number, bytes: Uint8Array, position: number): void {
+  for (let at = 0; at < bytes.length; ) {
+    at += writeSync(descriptor, bytes, at, bytes.length - at, position + at);
+  }
+}
+
+/** Tries again on a full disk until there is room, at most for `patience` milliseconds. @throws the system's error */
+export async function withRoom(patience: number, write: () => void, retryEvery = 1000): Promise<void> {
+  const until = performance.now() + patience;
+  for (;;) {
+    try {
+      return write();
+    } catch (error) {
+      if (!isDiskFull(error) || performance.now() > until) throw error;
+      await sleep(retryEvery);
+    }
+  }
 }

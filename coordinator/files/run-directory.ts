@@ -1,8 +1,9 @@
 import { existsSync, fstatSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type DestinationStream, type Logger, pino } from "pino";
+import type { Logger } from "pino";
 import { type Config, configSchema } from "../../shared/config/schema.ts";
 import { LockstepError } from "../../shared/errors.ts";
+import { openLog } from "../../shared/process/log.ts";
 import { replaceFile } from "./durable.ts";
 
 /**
@@ -59,14 +60,7 @@ export class RunDirectory {
   openLog(): { readonly log: Logger; readonly terminal: boolean } {
     const file = this.at("logs", "coordinator.log");
     const terminal = !isStandardError(file);
-    const destination = terminal ? { dest: file, append: true, sync: true } : { fd: 2, sync: true };
-    return {
-      log: pino(
-        { base: { part: "coordinator", pid: process.pid } },
-        pino.destination(destination) as DestinationStream,
-      ),
-      terminal,
-    };
+    return { log: openLog(terminal ? file : 2, { part: "coordinator", pid: process.pid }), terminal };
   }
 }
 

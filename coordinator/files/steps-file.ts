@@ -1,8 +1,9 @@
-import { closeSync, existsSync, ftruncateSync, openSync, readSync, renameSync, writeSync } from "node:fs";
+import { closeSync, existsSync, ftruncateSync, openSync, readSync, renameSync, rmSync } from "node:fs";
 import type { Recipe } from "../../shared/config/schema.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { viewName } from "../../shared/protocol/view.ts";
 import { type DurableRecord, entryOf } from "../records/record.ts";
+import { writeAllSync } from "./durable.ts";
 import { LineFile, type LineFileOptions } from "./line-file.ts";
 
 /** One line of steps.ndjson: a final step, with all that two runs are compared by. */
@@ -51,11 +52,20 @@ export class StepsFile {
     this.#lines.write(stepLine(entry, this.#recipe, time));
   }
 
-  /** Writes the file anew where it is not what the records say; `records` is called once for every pass over them. */
+  /**
+   * Writes the file anew where it is not what the records say; `records` is called once for every pass over them.
+   * @throws the system's error where there is no room; the file stays as it was and can be written on
+   */
   async reconcile(records: () => Iterable<DurableRecord>): Promise<void> {
     await this.#lines.close();
-    if (!this.#agrees(records())) this.#rewrite(records());
-    this.#lines = new LineFile(this.#path, this.#options);
+    try {
+      if (!this.#agrees(records())) this.#rewrite(records());
+    } catch (error) {
+      rmSync(`${this.#path}.partial`, { force: true });
+      throw error;
+    } finally {
+      this.#lines = new LineFile(this.#path, this.#options);
+    }
   }
 
   async close(): Promise<void> {
@@ -86,7 +96,7 @@ export class StepsFile {
         if (record.kind === "truncate") ftruncateSync(descriptor, kept.truncate(record.tip.step));
         if (record.kind !== "final") continue;
         const line = Buffer.from(`${this.#lineOf(record)}\n`);
-        writeSync(descriptor, line, 0, line.length, kept.end);
+        writeAllSync(descriptor, line, kept.end);
         kept.push(record.step, line.length);
       }
     } finally {

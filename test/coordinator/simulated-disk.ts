@@ -35,7 +35,7 @@ export class SimulatedDisk implements RecordFiles {
   size = (name: string): number => this.files.get(name)!.content.length;
 
   async create(name: string): Promise<AppendFile> {
-    this.#operate(`create ${name}`);
+    this.operate(`create ${name}`);
     if (this.files.has(name)) throw Object.assign(new Error("exists"), { code: "EEXIST" });
     const file: SimulatedFile = { content: Buffer.alloc(0), synced: 0, nameSynced: false };
     this.files.set(name, file);
@@ -45,11 +45,11 @@ export class SimulatedDisk implements RecordFiles {
         const failure = this.failures.shift();
         if (failure !== undefined) throw failure;
         file.content = Buffer.concat([file.content, bytes.subarray(0, count)]);
-        this.#operate(`write ${name}`);
+        this.operate(`write ${name}`);
         return count;
       },
       sync: async () => {
-        this.#operate(`sync ${name}`);
+        this.operate(`sync ${name}`);
         file.synced = file.content.length;
       },
       close: async () => {},
@@ -63,13 +63,13 @@ export class SimulatedDisk implements RecordFiles {
   }
 
   sync(name: string): void {
-    this.#operate(`sync ${name}`);
+    this.operate(`sync ${name}`);
     const file = this.files.get(name)!;
     file.synced = file.content.length;
   }
 
   syncNames(): void {
-    this.#operate("sync names");
+    this.operate("sync names");
     for (const file of this.files.values()) file.nameSynced = true;
   }
 
@@ -92,7 +92,8 @@ export class SimulatedDisk implements RecordFiles {
     }
   }
 
-  #operate(name: string): void {
+  /** One more operation, of this disk or of something else that lives and dies with it. */
+  operate(name: string): void {
     this.operations.push(name);
     if (this.crashIn-- <= 0) throw new Crash();
   }

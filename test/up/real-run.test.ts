@@ -1,5 +1,17 @@
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readRecords } from "../../coordinator/records/term-files.ts";
@@ -203,6 +215,62 @@ describe("up, with real processes", () => {
     expect(summary).toMatchObject({ accuracy: null, samplesPerEpochExact: true });
   });
 });
+
+describe("up on a disk that fills up", () => {
+  it("trains on without checkpoints, then without records, also with a new coordinator; with room the end has the same bits", async ({
+    skip,
+  }) => {
+    const disk = join(place.path, "disk");
+    mkdirSync(disk);
+    // Room for two checkpoints of 9 MB, not for a third one.
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=20m", "tmpfs", disk]);
+    if (mounted.status !== 0)
+      return skip(`a small file system cannot be mounted here: ${mounted.stderr ?? "no mount"}`);
+    const settings = join(place.path, "often.json");
+    writeFileSync(settings, JSON.stringify({ place: { checkpoint: { everySteps: 4, keep: 2 } } }));
+    const out = join(disk, "run");
+    try {
+      const run = up(out, "--no-eval", "--no-nats", "--config", settings);
+      await until(() => /checkpoint of step \d+ failed: .*ENOSPC.* \[LS_CHECKPOINT_WRITE\]/.test(run.err()));
+      const { http } = readJson(out, "endpoints.json") as { http: string };
+      expect(await scrape(http)).toMatch(/^lockstep_checkpoints_total\{outcome="failed"\} [1-9]/m);
+      const at = recorded(out);
+      await until(() => recorded(out) > at + 2);
+      // Now nothing at all can be written any more.
+      const filler = openSync(join(disk, "filler"), "w");
+      fill(filler);
+      await until(() => run.err().includes("The disk is full: the run waits for room for its records."));
+      process.kill(pidOf(out, "coordinator/main.js")[0]!, "SIGKILL");
+      await until(() => run.err().includes("coordinator died (signal SIGKILL)"));
+      const told = run.err().length;
+      fill(filler);
+      await until(() => pidOf(out, "coordinator/main.js").length > 0);
+      closeSync(filler);
+      rmSync(join(disk, "filler"));
+      expect(spawnSync("mount", ["-o", "remount,size=100m", disk]).status).toBe(0);
+      expect((await run.ended).code, run.err()).toBe(0);
+      expect(run.err().slice(told)).not.toContain("gave up");
+      const events = readFileSync(join(out, "events.ndjson"), "utf8").trim().split("\n");
+      const failed = events.map((line) => JSON.parse(line)).filter(({ state }) => state === "failed");
+      expect(failed[0]).toMatchObject({ type: "checkpoint", detail: expect.stringContaining("ENOSPC") });
+      expect(bits(readJson(out, "summary.json"))).toEqual(bits(undisturbed));
+      expect(readdirSync(join(out, "checkpoints")).filter((name) => name.endsWith(".partial"))).toEqual([]);
+    } finally {
+      spawnSync("umount", ["-l", disk]);
+    }
+  });
+});
+
+/** Writes until there is no room left. */
+function fill(descriptor: number): void {
+  for (const size of [1 << 20, 4096]) {
+    try {
+      for (;;) writeSync(descriptor, Buffer.alloc(size));
+    } catch (error) {
+      expect(error).toMatchObject({ code: "ENOSPC" });
+    }
+  }
+}
 
 describe("up, asked for what cannot be", () => {
   it.each([

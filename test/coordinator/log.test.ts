@@ -1,0 +1,41 @@
+import { readFileSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test, vi } from "vitest";
+import { openLog } from "../../shared/process/log.ts";
+import { temporary } from "./support.ts";
+
+vi.mock("node:fs", async (original) => {
+  const real = await original<typeof import("node:fs")>();
+  return { ...real, writeSync: vi.fn(real.writeSync) };
+});
+
+test("a log on a full disk ends no process, and says what it lacks when there is room", async () => {
+  const file = join(temporary(), "part.log");
+  const log = openLog(file, { part: "x" });
+  const { writeSync: real } = await vi.importActual<typeof import("node:fs")>("node:fs");
+  log.info("before");
+  let room = 20;
+  vi.mocked(writeSync).mockImplementation(((descriptor: number, bytes: Buffer) => {
+    if (room === 0) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    const written = real(descriptor, bytes.subarray(0, room));
+    room -= written;
+    return written;
+  }) as typeof writeSync);
+  for (let i = 0; i < 1500; i++) log.info({ i }, "meanwhile");
+  room = Number.POSITIVE_INFINITY;
+  log.info("after");
+  const lines = readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(lines.map(({ msg }) => msg)).toEqual([
+    "before",
+    ...Array(999).fill("meanwhile"),
+    "after",
+    "lines are missing here",
+  ]);
+  expect(lines.at(-1)).toEqual({ dropped: 501, msg: "lines are missing here" });
+  // The line that had been begun is whole, then the newest ones follow.
+  expect(lines.slice(1, 4).map(({ i }) => i)).toEqual([0, 502, 503]);
+  unlinkSync(file);
+});
