@@ -10,7 +10,9 @@ import { PauseWatch } from "./pause-watch.ts";
 import type { Ruler } from "./ruler.ts";
 import { stragglerRatios } from "./straggler.ts";
 
-/** Lost workers that are remembered by name; where names are made anew for each life, they would grow without bound. */
+/** Workers with series of their own; where names are made anew for each life, they would grow without bound. */
+const MOST_NAMES = 1024;
+/** Lost workers that are remembered. */
 const MOST_MISSING = 256;
 
 /** States of a worker that is there and has loaded everything. */
@@ -37,6 +39,8 @@ export class RunMetrics {
   readonly #config: Config;
   readonly #pauses = new PauseWatch();
   readonly #missing = new Set<string>();
+  readonly #names = new Set<string>();
+  #mismatch = false;
   #checkpointAsked: number | null = null;
 
   constructor(config: Config) {
@@ -92,12 +96,14 @@ export class RunMetrics {
           reason: viewReason(event.reason),
         });
         metrics.set("lockstep_view_number", Number(event.id.split(".")[1]));
+        this.#healed(event.shards);
         return this.#pauses.view(event.planned);
       case "worker":
         return this.#worker(event);
       case "heal":
         return metrics.observe("lockstep_heal_seconds", event.agreementMillis / 1000);
       case "mismatch":
+        this.#mismatch = true;
         return metrics.add("lockstep_mismatches_total", 1);
       case "fallback":
         return metrics.add("lockstep_fallbacks_total", 1);
@@ -145,13 +151,33 @@ export class RunMetrics {
 
   #worker({ change, name }: Extract<RunEvent, { type: "worker" }>): void {
     if (change === "lost") {
-      this.metrics.add("lockstep_member_losses_total", 1);
+      this.metrics.add("lockstep_member_losses_total", 1, { worker: this.#label(name) });
       // The newest last, so that the oldest goes first.
       this.#missing.delete(name);
       this.#missing.add(name);
       const [oldest] = this.#missing;
       if (this.#missing.size > MOST_MISSING) this.#missing.delete(oldest!);
     } else if (change === "left") this.#missing.delete(name);
+    else if (change === "connected") this.#label(name);
+  }
+
+  /** Whoever has to get level in the view that ends a mismatch was the one that differed. */
+  #healed(shards: Readonly<Record<string, string>>): void {
+    if (!this.#mismatch) return;
+    this.#mismatch = false;
+    for (const [name, range] of Object.entries(shards)) {
+      if (range === "joining") this.metrics.add("lockstep_replicas_healed_total", 1, { worker: this.#label(name) });
+    }
+  }
+
+  /** The label of a worker. Its counters begin at 0, so that rate() and increase() see its first event. */
+  #label(name: string): string {
+    if (this.#names.has(name)) return name;
+    if (this.#names.size >= MOST_NAMES) return "other";
+    this.#names.add(name);
+    this.metrics.add("lockstep_member_losses_total", 0, { worker: name });
+    this.metrics.add("lockstep_replicas_healed_total", 0, { worker: name });
+    return name;
   }
 
   #checkpoint({ state, step }: Extract<RunEvent, { type: "checkpoint" }>): void {

@@ -44,7 +44,7 @@ const coordinatorDurations = <const L extends Labels>(help: string, labels: L) =
   }) as const;
 
 const gpu = { gpu: "one per GPU of the process, by its index" } as const;
-const byWorker = { worker: "one per worker of the run, by name; at most 4096" } as const;
+const byWorker = { worker: "one per worker of the run, by name; others are called other" } as const;
 
 /** Why a view took effect; view-reason.ts makes them of the events' sentences. */
 export const VIEW_REASONS = [
@@ -183,8 +183,14 @@ export const METRICS = {
     "Time from the decision to replace a view until its successor is installed: the agreement of an unplanned change.",
     {},
   ),
-  lockstep_member_losses_total: coordinator("counter", null, "Members that were lost unplanned.", {}),
+  lockstep_member_losses_total: coordinator("counter", null, "Members that were lost unplanned.", byWorker),
   lockstep_mismatches_total: coordinator("counter", null, "Steps at which states or data of members differed.", {}),
+  lockstep_replicas_healed_total: coordinator(
+    "counter",
+    null,
+    "Times that a mismatch was traced to this worker: the view after it took its state from the others.",
+    byWorker,
+  ),
   lockstep_checkpoints_total: coordinator("counter", null, "Checkpoints by outcome.", {
     outcome: ["stored", "failed"],
   }),
