@@ -12,6 +12,7 @@ export interface HereOptions {
   readonly devices: string;
   readonly workerRestarts: string;
   readonly nats: string | boolean;
+  readonly monitoring?: boolean;
   readonly json?: boolean;
   readonly insecureTestNetwork?: boolean;
 }
@@ -75,6 +76,7 @@ export function hereOptions(command: Command): Command {
     )
     .option("--nats <url>", "a NATS server that runs already (default: one of its own)")
     .option("--no-nats", "no broadcast (default: broadcast)")
+    .option("--monitoring", "Prometheus with rules and alerts beside the run, where it is installed", false)
     .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false)
     .addOption(new Option("--insecure-test-network", "listen beyond loopback without any security").hideHelp());
 }
@@ -86,6 +88,7 @@ export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
     devices: devicesOf(raw.devices),
     workerRestarts: countOf("--worker-restarts", raw.workerRestarts),
     nats: natsOf(raw.nats, insecure),
+    monitoring: raw.monitoring === true,
     json: raw.json === true,
     insecure,
   };

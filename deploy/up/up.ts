@@ -11,7 +11,9 @@ import { Interrupts } from "./interrupts.ts";
 import { LineTail } from "./line-tail.ts";
 import { MachineLines } from "./machine-lines.ts";
 import { type NatsServer, startNats } from "./nats.ts";
+import { onPath } from "./nats-program.ts";
 import { type PreparedRun, writeConfig } from "./prepare.ts";
+import { monitoringHint, type PrometheusServer, startPrometheus } from "./prometheus.ts";
 import { Reaper } from "./reaper.ts";
 import { lockRun } from "./run-lock.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -24,6 +26,8 @@ export interface UpOptions {
   readonly workerRestarts: number;
   /** Path of nats-server, or the address of a server that runs; null: no broadcast. */
   readonly nats: { readonly program: string } | { readonly url: string } | null;
+  /** Prometheus beside the run, where it is installed. */
+  readonly monitoring: boolean;
   readonly json: boolean;
   readonly insecure: boolean;
   /** An earlier life of the run left its files. */
@@ -54,6 +58,7 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
   const interrupts = new Interrupts();
   const reaper = new Reaper();
   let nats: NatsServer | null = null;
+  let prometheus: PrometheusServer | null = null;
   let unlock: (() => Promise<void>) | null = null;
   let directory: string | null = null;
   try {
@@ -74,6 +79,7 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
     await prepared.begin?.();
     writeConfig(directory, config);
     introduce(display, prepared, config);
+    if (options.monitoring) prometheus = await monitor(directory, reaper, display);
     return await train({ directory, config, options, started, display, interrupts, reaper });
   } catch (error) {
     if (options.json) printJson({ type: "summary", ...summaryIn(directory), ...failureOf(error) });
@@ -84,7 +90,7 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
     return 130;
   } finally {
     display.end();
-    await nats?.keeper.stop(1000);
+    await Promise.all([nats?.keeper.stop(1000), prometheus?.keeper.stop(5000)]);
     await unlock?.();
     reaper.close();
     interrupts.close();
@@ -156,6 +162,17 @@ function lastWords({ directory, options }: Life, summary: RunSummary): number {
   (options.json ? process.stderr : process.stdout).write(`${text.join("\n")}\n`);
   if (options.json) printJson({ type: "summary", ...summary });
   return interrupted ? 130 : 0;
+}
+
+/** Prometheus beside the run; without it a sentence says what to do. */
+async function monitor(directory: string, reaper: Reaper, display: Display): Promise<PrometheusServer | null> {
+  const note = (text: string) => display.note(text);
+  const program = onPath("prometheus");
+  const server = program === null ? null : await startPrometheus({ program, directory, note }, reaper);
+  if (program === null) note(monitoringHint(directory));
+  if (server !== null)
+    note(`Prometheus with rules and alerts: ${server.url}/alerts; dashboards: deploy/grafana/README.md`);
+  return server;
 }
 
 /** What people should know before it starts. */
