@@ -62,6 +62,7 @@ export class Chronicle {
     // Members broadcast their steps as well; the last ones of a run are final only here.
     broadcaster?.publishStep(entry, "coordinator", config);
     account.onFinal(entry);
+    if (!entry.applied) this.note(`Step ${entry.step} was not applied: its loss or gradient is not finite.`);
     const difference = differenceOf(entry, plan);
     if (difference === null) return;
     const by = entry.shards[difference.shard]?.by ?? "nobody";

@@ -22,8 +22,8 @@ export interface RulerParts {
   readonly config: Config;
   readonly store: Store;
   readonly history: FoldedHistory;
-  readonly checkpoints: Pick<CheckpointStore, "write" | "recorded" | "usable" | "newestUsable">;
-  readonly chronicle: Pick<Chronicle, "event" | "final">;
+  readonly checkpoints: Pick<CheckpointStore, "write" | "recorded" | "usable" | "newestUsable" | "cutBack">;
+  readonly chronicle: Pick<Chronicle, "event" | "final" | "note">;
   readonly testImages: number;
   /** How it reaches workers beside their sessions, and its time; a test has its own. */
   readonly calls?: WorkerCalls;
@@ -239,6 +239,8 @@ export class Ruler {
         return this.#sessions?.send(action.to, action.message);
       case "close":
         return this.#sessions?.close(action.incarnation);
+      case "retreat":
+        return this.#retreat(action.before, action.reason);
       case "storeCheckpoint":
         return void this.#storeCheckpoint(action);
       case "probe":
@@ -271,6 +273,18 @@ export class Ruler {
     // A forked run has no initial state of its own to begin with again.
     if (next === null && this.#parts.config.parent !== undefined) return this.#fail(new LockstepError(...STATE_GONE));
     this.feed({ kind: "checkpointLost", tip, next: next?.tip ?? null });
+  }
+
+  /** Cuts the line back to a checkpoint. Nobody follows: the run ends. */
+  async #retreat(before: number, reason: string): Promise<void> {
+    const { checkpoints, chronicle, store } = this.#parts;
+    const record = await checkpoints.newestUsable(before);
+    if (record === null) return chronicle.note(`There is no checkpoint of step ${before} or before to go back to.`);
+    const { tip } = record;
+    await store.append([{ kind: "truncate", tip }]);
+    chronicle.event({ type: "fallback", fromStep: this.#recordedStep, toStep: tip.step, reason });
+    this.#recordedStep = tip.step;
+    checkpoints.cutBack(tip.step);
   }
 
   async #storeCheckpoint({ from, tip, bytes }: Extract<MachineAction, { kind: "storeCheckpoint" }>): Promise<void> {

@@ -92,12 +92,24 @@ export class CheckpointStore {
     this.#forgetOld();
   }
 
-  /** The newest one that is sound; those that are not are given up, each with a line. */
-  async newestUsable(): Promise<CheckpointRecord | null> {
-    for (let record = this.newest; record !== null; record = this.newest) {
+  /**
+   * The newest one that is sound; those that are not are given up, each with a line.
+   * @param before most steps that it may have
+   */
+  async newestUsable(before = Number.POSITIVE_INFINITY): Promise<CheckpointRecord | null> {
+    for (;;) {
+      const record = this.#recorded.findLast(({ tip }) => tip.step <= before);
+      if (record === undefined) return null;
       if (await this.usable(record.tip.step)) return record;
     }
-    return null;
+  }
+
+  /** The run's line was cut back to this step: what lies behind it does not count any more. */
+  cutBack(step: number): void {
+    const gone = this.#recorded.filter(({ tip }) => tip.step > step);
+    this.#recorded = this.#recorded.filter(({ tip }) => tip.step <= step);
+    this.#writeManifest();
+    for (const { file } of gone) this.#files.remove(file);
   }
 
   /** Is there a sound checkpoint of this step? One that is torn or was changed is given up with one line. */

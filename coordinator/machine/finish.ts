@@ -25,10 +25,12 @@ export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
     if (entry.step < at && known !== undefined && known.lineage !== entry.lineage) {
       const parent = state.recent.get(entry.step) ?? { step: entry.step, lineage: "", stateHash: "" };
       turn.actions.push({ kind: "recordTruncate", tip: parent });
+      state.skipped = 0;
       for (const step of [...state.recent.keys()]) if (step > entry.step) state.recent.delete(step);
     } else if (entry.step !== at) continue;
     accepted.push(entry);
     state.ledger = { step: entry.step + 1, lineage: entry.lineage, stateHash: entry.stateHash };
+    state.skipped = entry.applied ? 0 : state.skipped + 1;
     state.recent.set(entry.step + 1, state.ledger);
     state.recent.delete(entry.step + 1 - RECENT);
   }

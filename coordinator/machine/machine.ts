@@ -12,6 +12,7 @@ import {
   onSnapshot,
   restingDiffer,
 } from "./finish.ts";
+import { endIfNotFinite } from "./not-finite.ts";
 import { adoptInherited, onSwitched, planIfDue, releaseLeaver, settlePlan } from "./plan.ts";
 import {
   guarded,
@@ -89,6 +90,7 @@ function handle(turn: Turn, event: MachineEvent): void {
 /** What the state calls for, after every event. */
 function decide(turn: Turn): void {
   const { state } = turn;
+  if (endIfNotFinite(turn)) return;
   if (state.change !== null) return tryInstall(turn);
   if (state.installed === null) return formIfDue(turn);
   if (restingDiffer(turn)) return startChange(turn, "states differ at rest");

@@ -29,6 +29,8 @@ export interface History {
   readonly views: readonly View[];
   /** End of the recorded line: final steps, contiguous from 0. */
   readonly ledgerTip: Tip | null;
+  /** Steps at the end of that line that were not applied, since they were not finite. */
+  readonly skipped: number;
   /** The newest usable checkpoint. */
   readonly checkpoint: Tip | null;
   readonly fingerprint: readonly string[] | null;
@@ -57,6 +59,8 @@ export type MachineAction =
   | { readonly kind: "recordFirst"; readonly fingerprint: readonly string[]; readonly root: string }
   /** Final steps from this one on do not count any more: the run falls back to this tip. */
   | { readonly kind: "recordTruncate"; readonly tip: Tip }
+  /** The run ends at its newest usable checkpoint of at most `before` steps; where there is none, where it is. */
+  | { readonly kind: "retreat"; readonly before: number; readonly reason: string }
   | { readonly kind: "storeCheckpoint"; readonly from: Incarnation; readonly tip: Tip; readonly bytes: number }
   | { readonly kind: "probe"; readonly incarnation: Incarnation; readonly address: string }
   /** One line for people, events.ndjson and the broadcast. */
@@ -174,6 +178,8 @@ export interface MachineState {
   fallback: Tip | null;
   readonly workers: Map<Incarnation, WorkerEntry>;
   ledger: Tip | null;
+  /** Final steps at the end of the ledger that were not applied. */
+  skipped: number;
   /** State hashes of the newest final steps, by step count. */
   readonly recent: Map<number, Tip>;
   checkpoint: Tip | null;
@@ -227,6 +233,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     fallback: null,
     workers: new Map(),
     ledger: history.ledgerTip,
+    skipped: history.skipped,
     recent: new Map(history.ledgerTip === null ? [] : [[history.ledgerTip.step, history.ledgerTip]]),
     checkpoint: history.checkpoint,
     snapshot: null,

@@ -37,6 +37,7 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
   let ended: RecordOf<"end"> | null = null;
   let stopping: string | null = null;
   let checkpoints: CheckpointRecord[] = [];
+  let skipped = 0;
   let since: LossSum = { steps: 0, loss: 0 };
   for (const record of records) {
     switch (record.kind) {
@@ -47,11 +48,13 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
       case "final": {
         if (record.step !== (ledgerTip?.step ?? 0)) throw outOfSequence(record.step, ledgerTip?.step ?? 0);
         ledgerTip = { step: record.step + 1, lineage: record.lineage, stateHash: record.state };
+        skipped = record.applied ? 0 : skipped + 1;
         since = addLoss(since, record.loss);
         break;
       }
       case "truncate":
         ledgerTip = record.tip;
+        skipped = 0;
         checkpoints = checkpoints.filter(({ tip }) => tip.step <= record.tip.step);
         break;
       case "checkpoint": {
@@ -85,6 +88,7 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
   return {
     views,
     ledgerTip,
+    skipped,
     checkpoint: checkpoints.at(-1)?.tip ?? null,
     fingerprint: first?.fingerprint ?? null,
     root: first?.root ?? null,

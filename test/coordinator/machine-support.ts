@@ -15,7 +15,7 @@ import { type Incarnation, type Tip, type View, type ViewId, viewName } from "..
 export const ROOT: Tip = { step: 0, lineage: "root", stateHash: "h0" };
 export const tipAt = (at: number): Tip => (at === 0 ? ROOT : { step: at, lineage: `l${at}`, stateHash: `h${at}` });
 
-const EMPTY: History = { views: [], ledgerTip: null, checkpoint: null, fingerprint: null, root: null };
+const EMPTY: History = { views: [], ledgerTip: null, skipped: 0, checkpoint: null, fingerprint: null, root: null };
 
 /**
  * The coordinator's machine with hand-made workers, on a clock that the test moves. Workers answer what is asked of them

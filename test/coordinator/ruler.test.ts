@@ -27,7 +27,7 @@ function reign(more: Partial<RulerParts> = {}, history: Partial<History> = {}) {
     checkRuling() {},
     async close() {},
   };
-  const chronicle = { event() {}, final() {} };
+  const chronicle = { event() {}, final() {}, note() {} };
   const checkpoints = {} as RulerParts["checkpoints"];
   const clock = { now: () => 0, every: () => () => {} };
   const folded = { ...foldHistory([]), ...history };

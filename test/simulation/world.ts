@@ -484,6 +484,7 @@ export class World {
     return {
       views: views.slice(-4),
       ledgerTip: ledger,
+      skipped: 0,
       checkpoint,
       fingerprint: first === null ? null : ["f"],
       root: first === null ? null : "root",
@@ -580,6 +581,9 @@ export class World {
         return;
       case "event":
         if (action.event.type !== "worker") this.note(`event ${JSON.stringify(action.event)}`);
+        return;
+      // Every simulated step is finite.
+      case "retreat":
         return;
       case "finish":
         this.note(`finish ${JSON.stringify(action.outcome)} by ${term}`);
