@@ -350,8 +350,8 @@ export class LockstepWorker {
 
   private hashState(): string {
     const { state } = this.ready.plan;
-    this.arithmetic.blockHashes(state.address, state.floats, state.table);
-    return hex64(this.arithmetic.hashTable(state.table, state.entries));
+    this.arithmetic.blockHashes(state.address, state.floats, state.mainTable);
+    return hex64(this.arithmetic.hashTable(state.mainTable, state.entries));
   }
 
   /** The step at which the live state is at rest; null while an update runs or the state is not whole. */

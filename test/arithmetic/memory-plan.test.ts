@@ -26,6 +26,7 @@ const piecesOf = (plan: MemoryPlan) => [
   { address: plan.state.weights, bytes: layout.stateFloats * 4 },
   ...plan.state.slots.map((address) => ({ address, bytes: layout.trainableFloats * 4 })),
   ...(plan.state.ema === null ? [] : [{ address: plan.state.ema, bytes: layout.stateFloats * 4 }]),
+  { address: plan.state.mainTable, bytes: plan.state.entries * 8 },
   plan.snapshot,
   ...plan.loader,
   plan.receive,

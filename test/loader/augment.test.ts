@@ -214,3 +214,31 @@ describe("augmentation", () => {
     expect(() => new Augmenter({ ...NOTHING, mean: [0] }, SHAPE, 1)).toThrow(RangeError);
   });
 });
+
+describe("whatever was prepared before", () => {
+  /** As bits: zero has a sign, and what a thread did before must not show even in that. */
+  const bits = (values: Float32Array) => [...new Uint32Array(values.buffer, values.byteOffset, values.length)];
+  const stl10 = { mean: [0.4467, 0.4398, 0.4066], deviation: [0.2603, 0.2566, 0.2713] };
+  const augmentations: Partial<Augmentation>[] = [
+    { cropPadding: 4, border: "zero" },
+    { resizedCrop: { area: [0.9, 1], aspect: [0.3, 3] }, border: "zero" },
+    { resizedCrop: { area: [0.2, 1], aspect: [0.3, 3] }, border: "reflect", cutout: 0.3 },
+  ];
+
+  it.each(augmentations)("an image has the same bits: %j", (augmentation) => {
+    for (const side of [SIDE, 12, 5]) {
+      const settings = { ...NOTHING, ...stl10, ...augmentation };
+      const used = new Augmenter(settings, SHAPE, 1);
+      const dark = new Uint8Array(IMAGE.length);
+      for (const id of ids) {
+        // Below the mean everything is negative.
+        used.train(dark, 0, id + 1000, side, new Float32Array(side * side * 3));
+        const again = new Float32Array(side * side * 3);
+        used.train(IMAGE, 0, id, side, again);
+        const fresh = new Float32Array(side * side * 3);
+        new Augmenter(settings, SHAPE, 1).train(IMAGE, 0, id, side, fresh);
+        expect(bits(again), `image ${id} at ${side}`).toEqual(bits(fresh));
+      }
+    }
+  });
+});

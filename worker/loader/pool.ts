@@ -3,6 +3,7 @@ import type { Recipe } from "../../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { Board } from "./board.ts";
 import type { LoaderFault } from "./micro-batch-loader.ts";
+import { Patience } from "./patience.ts";
 import { HEADER, headerOf, SLOT_STATE, type SlotLayout, slotLayout } from "./slot.ts";
 import type { LoaderData } from "./thread.ts";
 import { builtThread } from "./thread-file.ts";
@@ -95,14 +96,14 @@ export class LoaderPool {
    * LS_LOADER_LATE where it did not come in time, LS_LOADER_SLOTS where all slots are taken and not released.
    */
   take(step: number, shard: number): MicroBatch {
-    const until = performance.now() + (this.#options.longestWait ?? LONGEST_WAIT);
+    const patience = new Patience(this.#options.longestWait ?? LONGEST_WAIT);
     for (;;) {
       const rings = this.#board.rings();
       const slot = this.#find(step, shard) ?? this.#askFor(step, shard);
       const state = slot === undefined ? SLOT_STATE.dropped : Atomics.load(this.#headers[slot]!, HEADER.state);
       if (slot !== undefined && state === SLOT_STATE.ready) return this.#hand(slot, step, shard);
       if (slot !== undefined && state === SLOT_STATE.failed) throw this.#failed(slot, step, shard);
-      this.#wait(rings, until, `step ${step}, shard ${shard}`);
+      this.#wait(rings, patience, `step ${step}, shard ${shard}`);
     }
   }
 
@@ -228,7 +229,7 @@ export class LoaderPool {
     return new LockstepError("LS_LOADER_FAILED", `Step ${step}, shard ${shard} could not be loaded: ${reason}`);
   }
 
-  #wait(rings: number, until: number, what: string): void {
+  #wait(rings: number, patience: Patience, what: string): void {
     const death = this.#board.death();
     if (death !== null) {
       throw new LockstepError("LS_LOADER_DIED", `Images cannot be loaded any more: ${death}`, {
@@ -237,8 +238,7 @@ export class LoaderPool {
     }
     if (this.#board.closed)
       throw new LockstepError("LS_LOADER_DIED", "Images cannot be loaded: the loaders were closed.");
-    const left = until - performance.now();
-    if (left <= 0) {
+    if (patience.over) {
       throw new LockstepError(
         "LS_LOADER_LATE",
         `The images of ${what} did not come in time: ${this.#board.describe()}.`,
@@ -247,7 +247,7 @@ export class LoaderPool {
         },
       );
     }
-    this.#board.wait(rings, left);
+    patience.spend((millis) => this.#board.wait(rings, millis));
   }
 }
 

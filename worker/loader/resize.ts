@@ -140,7 +140,8 @@ function combineLines(lines: Float32Array, line: number, down: Taps, into: Float
       const second = indices[at + 1]! * line;
       const u = weights[at]!;
       const v = weights[at + 1]!;
-      for (let i = 0; i < line; i++) into[to + i] = u * lines[first + i]! + v * lines[second + i]!;
+      // Where nothing is looked at, 0 times a line of an image before would be a zero of that image's sign; plus 0 it is +0.
+      for (let i = 0; i < line; i++) into[to + i] = u * lines[first + i]! + v * lines[second + i]! + 0;
       continue;
     }
     for (let i = 0; i < line; i++) {

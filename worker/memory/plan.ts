@@ -6,7 +6,7 @@ import { CONTROL_BYTES } from "./control.ts";
  * Where everything lies in a worker's shared WebAssembly.Memory. All addresses are byte addresses; regions start on
  * WebAssembly pages (64 KiB), sections inside a region on blocks (4 KiB), so that TensorFlow may share any of them.
  *
- *     control | state: weights, slots, ema | its table | snapshot | nodes and tables | reduced and tables | loader | receive
+ *     control | state: weights, slots, ema | its tables | snapshot | nodes and tables | reduced and tables | loader | receive
  *
  * The state is one contiguous image: a peer pulls it by byte ranges, a checkpoint stores it as it lies there.
  */
@@ -27,6 +27,8 @@ export interface HashedVector extends Region {
 export interface StateImage extends HashedVector {
   /** Address of the weights: stateFloats floats, where the image begins. */
   readonly weights: number;
+  /** Address of another table, for the main thread: two threads that hash at once must not write one. */
+  readonly mainTable: number;
   /** Addresses of the optimizer's slots, trainableFloats floats each: momentum, or m and v. */
   readonly slots: readonly number[];
   /** Address of the moving average of the weights: stateFloats floats; null without one. */
@@ -104,6 +106,7 @@ export function planMemory(needs: MemoryNeeds): MemoryPlan {
   const state: StateImage = {
     ...image,
     weights: image.address,
+    mainTable: region(image.entries * HASH_BYTES).address,
     slots: Array.from({ length: slots }, (_, slot) => firstSlot + slot * trainableFloats * 4),
     ema: needs.ema ? firstSlot + slots * trainableFloats * 4 : null,
   };
