@@ -3,7 +3,9 @@ import type { Config } from "../shared/config/schema.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { viewName } from "../shared/protocol/view.ts";
 import type { DiskWatch } from "./disk-watch.ts";
+import { kindOf, RunHistory } from "./live/history.ts";
 import type { RunEvent } from "./machine/state.ts";
+import { type DurableRecord, entryOf } from "./records/record.ts";
 import type { Ruler } from "./ruler.ts";
 import { RunMetrics } from "./run-metrics.ts";
 
@@ -12,6 +14,7 @@ const MOST_MESSAGES = 50;
 /** What is shown of a run: metrics and the status that `up`, `status` and the pages ask for. */
 export class Account {
   readonly metrics: RunMetrics;
+  readonly history = new RunHistory();
   private readonly config: Config;
   private last: LedgerEntry | null = null;
   private readonly finals: { readonly at: number; readonly images: number }[] = [];
@@ -23,17 +26,35 @@ export class Account {
     this.metrics = new RunMetrics(config);
   }
 
+  /** What reigns before this one left, for the course of the whole run. */
+  remember(records: Iterable<DurableRecord>, events: readonly (RunEvent & { readonly time: string })[]): void {
+    const { history } = this;
+    for (const record of records) {
+      if (record.kind === "final") history.final(entryOf(record), record.time);
+      if (record.kind === "truncate") history.truncate(record.tip.step);
+    }
+    for (const event of events) {
+      const text = sentenceOfEvent(event);
+      const time = Date.parse(event.time);
+      if (typeof text === "string" && !Number.isNaN(time)) history.happened(time, kindOf(event), text);
+    }
+  }
+
   onFinal(entry: LedgerEntry): void {
     this.last = entry;
     this.finals.push({ at: performance.now(), images: sum(entry, "samples") });
     if (this.finals.length > 50) this.finals.shift();
+    this.history.final(entry, Date.now());
     this.metrics.final(entry);
   }
 
   onEvent(event: RunEvent): void {
     this.metrics.event(event);
+    if (event.type === "fallback") this.history.truncate(event.toStep);
     const text = sentenceOfEvent(event);
-    if (text !== null) this.note(text);
+    if (text === null) return;
+    this.note(text);
+    this.history.happened(Date.now(), kindOf(event), text);
   }
 
   /** A sentence that `up` and `status` show. */

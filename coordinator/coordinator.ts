@@ -12,6 +12,8 @@ import { Chronicle } from "./chronicle.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { withRoom } from "./files/durable.ts";
 import { RunDirectory } from "./files/run-directory.ts";
+import { recentEvents } from "./live/history.ts";
+import { serveLive } from "./live/pages.ts";
 import type { Outcome } from "./machine/state.ts";
 import type { CoordinatorOptions } from "./options.ts";
 import { foldHistory } from "./records/history.ts";
@@ -75,6 +77,7 @@ export async function runCoordinator(
   if (config.parent !== undefined && usable === null) throw new LockstepError(...STATE_GONE);
   const history = { ...folded, checkpoint: usable?.tip ?? null };
   await chronicle.reconcile(() => store.records());
+  account.remember(store.records(), recentEvents(directory.at("events.ndjson")));
   const stored =
     usable === null ? null : { step: usable.tip.step, time: statSync(checkpoints.path(usable.file)).mtimeMs };
   account.metrics.rules(store.term, history.ledgerTip?.step ?? 0, stored);
@@ -100,7 +103,10 @@ export async function runCoordinator(
   const pages = await servePages(account.metrics.metrics, options.listen, 0, {
     collect: () => account.collect(ruler, broadcaster, disk),
     health: () => ({ ok: true, detail: { phase: ruler.state.phase, step: ruler.recordedStep, term: store.term } }),
-    more: (server) => server.get("/targets", (_request, reply) => reply.send(targets())),
+    more: (server) => {
+      server.get("/targets", (_request, reply) => reply.send(targets()));
+      serveLive(server, { status: () => account.status(ruler), history: account.history });
+    },
   });
   const targets = () => targetGroups(runId, pages.address, account.rows(ruler));
   const targetsFile = new TargetsFile(directory.at("targets.json"), targets);
@@ -120,8 +126,9 @@ export async function runCoordinator(
       store.checkRuling();
       directory.writeJson("endpoints.json", endpoints);
     });
+    account.note(`live page: http://${pages.address}/`);
     log.info({ address, http: pages.address, term: store.term }, "the coordinator rules");
-    say(`Coordinator of run ${runId}, term ${store.term}, at ${address}; metrics at http://${pages.address}/metrics`);
+    say(`Coordinator of run ${runId}, term ${store.term}, at ${address}; live page at http://${pages.address}/`);
 
     const outcome = await ending;
     log.info(outcome, "the run ends");
