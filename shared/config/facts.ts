@@ -3,6 +3,7 @@ import { availableParallelism, freemem, totalmem } from "node:os";
 import { join } from "node:path";
 import { type Dataset, trainingSha256 } from "../data/dataset.ts";
 import type { ImageShape } from "../data/split.ts";
+import { multipliesBfloat16 } from "../process/instruction-set.ts";
 import type { ConfigFile } from "./files.ts";
 
 /** What a config needs to know about the data. */
@@ -93,7 +94,8 @@ export function machineFacts(): MachineFacts {
     cores: availableParallelism(),
     // Unlimited containers report 0 or a number beyond all memory; page cache counts as free, since it gives way.
     memoryBytes: Math.min(limit > 0 ? limit : totalmem(), freemem()),
-    precisions: ["float32"],
-    executions: ["eager", "graph"],
+    // Emulated bfloat16 is slower than float32, and has other bits than the instructions.
+    precisions: multipliesBfloat16() ? ["bf16", "float32"] : ["float32"],
+    executions: ["graph", "eager"],
   };
 }

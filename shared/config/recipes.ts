@@ -29,7 +29,7 @@ export const RECIPES: Readonly<Record<string, Settings>> = {
       colour: null,
       cutout: 0,
     },
-    precision: "auto",
+    precision: "float32",
     execution: "auto",
     wire: "float32",
     bucketBytes: 4 * 2 ** 20,

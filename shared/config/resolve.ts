@@ -85,8 +85,7 @@ export function resolveConfig(
       mean: perChannel("mean", settings.augmentation.mean ?? dataset.mean, dataset),
       deviation: perChannel("deviation", settings.augmentation.deviation ?? dataset.deviation, dataset),
     },
-    precision: supported("precision", options.precision ?? settings.precision, machine.precisions),
-    execution: supported("execution", options.execution ?? settings.execution, machine.executions),
+    ...computingOf(options, settings, machine),
     wire: settings.wire,
     bucketBytes: settings.bucketBytes,
     flipAveraging: settings.flipAveraging,
@@ -218,6 +217,18 @@ function modelFor(options: RunOptions, settings: Settings, modelFile: ModelFile 
     options: builderOptions,
     statisticsMomentum: before.statisticsMomentum,
   };
+}
+
+/** bfloat16 exists in graphs only: eager execution turns `auto` to float32. */
+function computingOf(options: RunOptions, settings: Settings, machine: MachineFacts) {
+  const asked = options.precision ?? settings.precision;
+  const execution = supported("execution", options.execution ?? settings.execution, machine.executions);
+  const eager = execution === "eager";
+  if (eager && asked === "bf16") {
+    throw usage("--precision bf16 does not go with --execution eager.", "Leave --execution out, or use float32.");
+  }
+  const precision = eager ? ("float32" as const) : supported("precision", asked, machine.precisions);
+  return { precision, execution };
 }
 
 function supported<Name extends string>(what: string, asked: Name | "auto", machine: readonly Name[]): Name {

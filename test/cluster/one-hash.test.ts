@@ -2,6 +2,7 @@ import { copyFileSync, cpSync, readdirSync, readFileSync, writeFileSync } from "
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import { multipliesBfloat16 } from "../../shared/process/instruction-set.ts";
 import { lockstep, type Scratch, scratch } from "../up/support.ts";
 
 /**
@@ -77,12 +78,23 @@ describe("one hash for any number of workers", () => {
     400_000,
   );
 
-  test("alexnet, 16 shards: 7 workers", async () => {
-    const alone = await train(1, ["--model", "alexnet", "--shards", "16"]);
-    const together = await train(7, ["--model", "alexnet", "--shards", "16"]);
+  test("alexnet, 16 shards, operation by operation: 7 workers", async () => {
+    const alone = await train(1, ["--model", "alexnet", "--shards", "16", "--execution", "eager"]);
+    const together = await train(7, ["--model", "alexnet", "--shards", "16", "--execution", "eager"]);
     expect(together.summary.workers).toBe(7);
     expect(bits(together)).toEqual(bits(alone));
   }, 300_000);
+
+  test.skipIf(!multipliesBfloat16())(
+    "resnet in bfloat16, 8 shards: 1 and 2 workers",
+    async () => {
+      const alone = await train(1, ["--model", "resnet", "--precision", "auto"]);
+      const together = await train(2, ["--model", "resnet", "--precision", "bf16"]);
+      expect(bits(together)).toEqual(bits(alone));
+      expect(alone.summary.reproducibleReason).toContain("bf16, graph execution");
+    },
+    300_000,
+  );
 
   test("one pixel of one image, and the seed, change it", async () => {
     const alone = await train(2, ["--model", "alexnet", "--shards", "8"]);

@@ -31,9 +31,20 @@ describe("the resolved config", () => {
     expect(recipe.resolutions).toEqual([{ fromEpoch: 0, side: 96 }]);
     expect(recipe.augmentation.mean).toEqual([0.4467, 0.4398, 0.4066]);
     expect(Math.max(...recipe.learningRates)).toBe(Math.fround(0.12));
-    expect([recipe.precision, recipe.execution]).toEqual(["float32", "eager"]);
+    expect([recipe.precision, recipe.execution]).toEqual(["float32", "graph"]);
     expect(place).toMatchObject({ workers: 2, minWorkers: 1, listen: "127.0.0.1", evaluation: { batch: 100 } });
     expect(place.timing).toMatchObject({ heartbeatTimeout: 1500, redialFirst: 100, redialMax: 1000 });
+  });
+
+  it("resolves precision and execution by what the machine supports, once", () => {
+    const computing = (options: Parameters<typeof resolved>[0], machine = {}) => {
+      const { precision, execution } = resolved(options, { machine }).config.recipe;
+      return [precision, execution];
+    };
+    expect(computing({ precision: "auto" })).toEqual(["bf16", "graph"]);
+    expect(computing({ precision: "auto" }, { precisions: ["float32"] })).toEqual(["float32", "graph"]);
+    expect(computing({ precision: "auto", execution: "eager" })).toEqual(["float32", "eager"]);
+    expect(computing({ precision: "bf16", execution: "auto" })).toEqual(["bf16", "graph"]);
   });
 
   it("follows options, then the file, then the recipe", () => {
@@ -123,7 +134,9 @@ describe("the resolved config", () => {
     expect(() => resolved({ batch: 5001 })).toThrow(code("LS_USAGE", "more than the 5000"));
     expect(() => resolved({ shards: 2501 })).toThrow(code("LS_USAGE", "--shards 2501 is too many"));
     expect(() => resolved({ minWorkers: 3 })).toThrow(code("LS_USAGE", "--min-workers 3"));
-    expect(() => resolved({ precision: "bf16" })).toThrow(code("LS_CONFIG_SUPPORT", "--precision bf16"));
+    const old = { machine: { precisions: ["float32"] as const } };
+    expect(() => resolved({ precision: "bf16" }, old)).toThrow(code("LS_CONFIG_SUPPORT", "--precision bf16"));
+    expect(() => resolved({ precision: "bf16", execution: "eager" })).toThrow(code("LS_USAGE", "--precision bf16"));
     expect(() => resolved({ listen: "0.0.0.0" })).toThrow(code("LS_NOT_LOOPBACK"));
     expect(() => resolved({}, { dataset: { trainImages: 1 } })).toThrow(code("LS_CONFIG_DATA"));
     const slow = readConfigFile(fileOf("slow.json", { place: { timing: { heartbeatTimeout: 500 } } }));

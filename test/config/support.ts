@@ -18,8 +18,8 @@ export const STL10: DatasetFacts = {
 export const MACHINE: MachineFacts = {
   cores: 2,
   memoryBytes: 24 * 2 ** 30,
-  precisions: ["float32"],
-  executions: ["eager"],
+  precisions: ["bf16", "float32"],
+  executions: ["graph", "eager"],
 };
 
 export const RUN: RunFacts = { runId: "quick-1", outDirectory: "/runs/quick-1", nats: null, file: null };

@@ -2,6 +2,8 @@ import { type Layout, TAIL } from "../../shared/model/layout.ts";
 
 /** One shard's flat gradient vector, written tensor by tensor at the layout's offsets. */
 export class GradientVector {
+  /** Byte address in the shared memory. */
+  readonly address: number;
   private readonly values: Float32Array;
   private readonly layout: Layout;
   private readonly samples: number;
@@ -20,6 +22,7 @@ export class GradientVector {
     onTensor: (index: number) => void,
   ) {
     this.layout = layout;
+    this.address = address;
     this.values = new Float32Array(memory.buffer, address, layout.vectorFloats);
     this.samples = samples;
     this.missing = new Set(layout.trainable.keys());
@@ -31,6 +34,11 @@ export class GradientVector {
     const { name, offset, size } = this.layout.trainable[index]!;
     if (values.length !== size) throw new RangeError(`gradient of ${name} has ${values.length} values`);
     this.values.set(values, offset);
+    this.written(index);
+  }
+
+  /** Says that a gradient stands in the vector. */
+  written(index: number): void {
     this.missing.delete(index);
     this.onTensor(index);
   }

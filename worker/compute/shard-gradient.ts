@@ -55,12 +55,12 @@ export class ShardGradient {
    * LS_CAPABILITY where the recipe's precision or execution is not supported
    */
   constructor(tf: TensorFlow, model: LayersModel, options: GradientOptions) {
-    const { recipe, layout } = options;
+    const { recipe } = options;
     checkSides(model, recipe);
     this.tf = tf;
     this.options = options;
     this.pass = new BackwardPass(tf, model, { classes: recipe.data.classes, labelSmoothing: recipe.labelSmoothing });
-    this.execution = executionOf(tf, this.pass, layout, recipe);
+    this.execution = executionOf(tf, this.pass, options);
   }
 
   /**
@@ -118,14 +118,12 @@ export class ShardGradient {
 function executionOf(
   tf: TensorFlow,
   pass: BackwardPass,
-  layout: Layout,
-  { precision, execution }: GradientOptions["recipe"],
+  { recipe: { precision, execution }, layout, memory, shared }: GradientOptions,
 ): Execution {
-  if (precision === "float32") {
-    return execution === "graph" ? new GraphGradient(tf, pass, layout) : new EagerGradient(tf, pass, layout);
-  }
+  if (execution === "graph") return new GraphGradient(tf, pass, { layout, memory, precision, shared });
+  if (precision === "float32") return new EagerGradient(tf, pass, layout);
   throw new LockstepError("LS_CAPABILITY", `This worker cannot compute in ${precision}, ${execution}.`, {
-    hint: "It supports --precision float32.",
+    hint: "bfloat16 needs --execution graph.",
     exitCode: 3,
   });
 }

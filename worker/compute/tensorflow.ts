@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import util from "node:util";
 import type * as tfTypes from "@tensorflow/tfjs-node-gpu";
 import { LockstepError } from "../../shared/errors.ts";
+import { type InstructionSet, instructionSet } from "../../shared/process/instruction-set.ts";
 
 /** TensorFlow.js on the native backend. */
 export type TensorFlow = typeof tfTypes;
@@ -16,23 +16,15 @@ export interface ComputeDevice {
   readonly instructionSet?: InstructionSet | null;
 }
 
-/** Values of ONEDNN_MAX_CPU_ISA, oldest first. Machines that differ share bits at the oldest one's. */
-export const INSTRUCTION_SETS = [
-  "SSE41",
-  "AVX",
-  "AVX2",
-  "AVX512_CORE",
-  "AVX512_CORE_VNNI",
-  "AVX512_CORE_BF16",
-  "AVX512_CORE_AMX",
-] as const;
-export type InstructionSet = (typeof INSTRUCTION_SETS)[number];
-
 /**
  * Environment that must stand before the process starts: a thread's process.env is a copy that native code never sees.
  * Deterministic kernels everywhere; one visible GPU, since the add-on puts tensors on the last one it sees.
  */
-export function computeEnvironment({ device, threads, instructionSet = null }: ComputeDevice): Record<string, string> {
+export function computeEnvironment({
+  device,
+  threads,
+  instructionSet: newest = null,
+}: ComputeDevice): Record<string, string> {
   return {
     OMP_NUM_THREADS: String(threads),
     TF_NUM_INTRAOP_THREADS: String(threads),
@@ -45,7 +37,7 @@ export function computeEnvironment({ device, threads, instructionSet = null }: C
     CUDA_DEVICE_ORDER: "PCI_BUS_ID",
     CUDA_VISIBLE_DEVICES: device === "cpu" ? "-1" : device,
     TF_FORCE_GPU_ALLOW_GROWTH: "true",
-    ...(instructionSet === null ? {} : { ONEDNN_MAX_CPU_ISA: instructionSet }),
+    ...(newest === null ? {} : { ONEDNN_MAX_CPU_ISA: newest }),
   };
 }
 
@@ -82,26 +74,10 @@ export function runtimeLabels(tf: TensorFlow): Record<string, string> {
     tfjs: tf.version_core,
     device: backend.isUsingGpuDevice ? "gpu" : "cpu",
     cpu: cpus()[0]?.model.trim() ?? "unknown",
-    instructionSet: process.env.ONEDNN_MAX_CPU_ISA ?? newestInstructionSet(),
+    instructionSet: instructionSet(),
     threads: process.env.OMP_NUM_THREADS ?? "default",
     node: process.version,
   };
-}
-
-/** What oneDNN will choose on this processor, read from its flags. */
-function newestInstructionSet(): InstructionSet | "unknown" {
-  let flags: Set<string>;
-  try {
-    flags = new Set(/^flags\s*:(.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1]?.trim().split(" "));
-  } catch {
-    return "unknown";
-  }
-  const has = (...names: string[]) => names.every((name) => flags.has(name));
-  if (has("amx_tile", "amx_bf16")) return "AVX512_CORE_AMX";
-  if (has("avx512_bf16")) return "AVX512_CORE_BF16";
-  if (has("avx512_vnni")) return "AVX512_CORE_VNNI";
-  if (has("avx512f", "avx512bw", "avx512dq", "avx512vl")) return "AVX512_CORE";
-  return has("avx2") ? "AVX2" : has("avx") ? "AVX" : "SSE41";
 }
 
 /**

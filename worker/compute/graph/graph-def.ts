@@ -96,11 +96,12 @@ export function savedModel(binding: Binding, nodes: readonly GraphNode[]): Uint8
   return model.serializeBinary();
 }
 
-function nodeDef(protos: Protos, binding: Binding, { name, op, inputs, attributes, constant }: GraphNode): NodeMessage {
+function nodeDef(protos: Protos, binding: Binding, recorded: GraphNode): NodeMessage {
+  const { name, op, inputs, after = [], attributes, constant } = recorded;
   const node = new protos.NodeDef();
   node.setName(name);
   node.setOp(op);
-  node.setInputList(inputs);
+  node.setInputList([...inputs, ...after.map((other) => `^${other}`)]);
   const map = node.getAttrMap();
   for (const attribute of attributes) map.set(attribute.name, attrValue(protos, binding, attribute));
   if (constant !== undefined) {

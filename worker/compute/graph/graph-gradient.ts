@@ -1,33 +1,38 @@
 import type { Tensor } from "@tensorflow/tfjs-core";
+import type { Recipe } from "../../../shared/config/schema.ts";
 import type { Layout } from "../../../shared/model/layout.ts";
-import { type Binding, backendOf, type NativeBackend } from "../backend.ts";
-import type { BackwardPass, PassInputs, PassObserver } from "../backward-pass.ts";
-import { statisticIndex } from "../eager-gradient.ts";
+import { backendOf, type NativeBackend } from "../backend.ts";
+import type { BackwardPass, PassInputs } from "../backward-pass.ts";
 import type { GradientVector } from "../gradient-vector.ts";
 import type { Execution } from "../shard-gradient.ts";
-import type { TensorFlow } from "../tensorflow.ts";
-import { drawMask, type MaskDraw, type MicroBatchKey } from "../training-mode.ts";
+import { bindTensor, type TensorFlow } from "../tensorflow.ts";
+import type { MicroBatchKey } from "../training-mode.ts";
+import { inBfloat16 } from "./bf16.ts";
 import { openSession } from "./graph-def.ts";
-import { Recorder, type Ref } from "./recorder.ts";
-
-/** Where an output of the graph belongs. */
-type Target =
-  | { readonly kind: "gradient" | "statistic"; readonly index: number }
-  | { readonly kind: "loss" | "correct" };
-
-interface MaskInput {
-  readonly draw: MaskDraw;
-  readonly shape: number[];
-}
+import { type Slot, writingInPlace } from "./in-place.ts";
+import { type MaskInput, maskTensor, recordPass, type Target } from "./recording.ts";
 
 /** The recorded step of one shape of micro-batch. */
 interface Compiled {
   readonly session: number;
-  /** Images, labels, weights, then masks, as the session wants them: `name:0`, separated by commas. */
+  /** As the session wants them: `name:0`, separated by commas. */
   readonly inputNames: string;
-  readonly masks: readonly MaskInput[];
   readonly outputNames: string;
+  readonly masks: readonly MaskInput[];
+  /** What the graph writes itself; empty where memory is not shared. */
+  readonly slots: readonly Slot[];
+  /** What each output is. */
   readonly targets: readonly Target[];
+  /** Indices in layout.trainable, in the order in which their gradients come to be. */
+  readonly order: readonly number[];
+}
+
+export interface GraphOptions {
+  readonly layout: Layout;
+  readonly memory: WebAssembly.Memory;
+  readonly precision: Recipe["precision"];
+  /** Whether tensors over the memory share it, so that the graph can write into it. */
+  readonly shared: boolean;
 }
 
 /**
@@ -38,49 +43,57 @@ export class GraphGradient implements Execution {
   private readonly tf: TensorFlow;
   private readonly backend: NativeBackend;
   private readonly pass: BackwardPass;
-  private readonly layout: Layout;
-  /** By samples and side: two sizes for each resolution of the plan. */
+  private readonly options: GraphOptions;
+  /** By the shape of the images: two sizes for each resolution of the plan. */
   private readonly compiled = new Map<string, Compiled>();
+  /** Tensors over the slots of gradient vectors, by the vector's address and the slot's offset. */
+  private readonly slots = new Map<number, Tensor>();
 
-  constructor(tf: TensorFlow, pass: BackwardPass, layout: Layout) {
+  constructor(tf: TensorFlow, pass: BackwardPass, options: GraphOptions) {
     this.tf = tf;
     this.backend = backendOf(tf);
     this.pass = pass;
-    this.layout = layout;
+    this.options = options;
   }
 
   run(inputs: PassInputs, key: MicroBatchKey, into: GradientVector): { loss: number; correct: number } {
-    const { tf, backend } = this;
+    const { backend } = this;
+    const { binding } = backend;
     const graph = this.graphFor(inputs, key);
-    const masks = graph.masks.map(({ draw, shape }) => tf.tensor(drawMask(key, draw, sizeOf(shape)), shape));
-    const ids = backend.getInputTensorIds([inputs.images, inputs.labels, ...inputs.weights, ...masks]);
-    const outputs = backend.binding.runSavedModel(graph.session, ids, graph.inputNames, graph.outputNames);
+    const masks = graph.masks.map((mask) => maskTensor(this.tf, key, mask));
+    const slots = graph.slots.map((slot) => this.slotTensor(into.address, slot));
+    const ids = backend.getInputTensorIds([inputs.images, inputs.labels, ...inputs.weights, ...masks, ...slots]);
+    const outputs = binding.runSavedModel(graph.session, ids, graph.inputNames, graph.outputNames);
+    const result = { loss: 0, correct: 0 };
     try {
-      return this.read(backend.binding, graph.targets, outputs, into);
+      for (const [i, target] of graph.targets.entries()) {
+        const values = binding.tensorDataSync(outputs[i]!.id) as Float32Array;
+        if (target.kind === "gradient") into.gradient(target.index, values);
+        else if (target.kind === "statistic") into.statistic(target.index, values);
+        else result[target.kind] = values[0]!;
+      }
+      if (graph.slots.length > 0) for (const index of graph.order) into.written(index);
     } finally {
-      for (const { id } of outputs) backend.binding.deleteTensor(id);
+      for (const { id } of outputs) binding.deleteTensor(id);
     }
+    return result;
   }
 
   dispose(): void {
     for (const { session } of this.compiled.values()) this.backend.binding.deleteSavedModel(session);
     this.compiled.clear();
+    this.tf.dispose([...this.slots.values()]);
+    this.slots.clear();
   }
 
-  private read(
-    binding: Binding,
-    targets: readonly Target[],
-    outputs: readonly { readonly id: number }[],
-    into: GradientVector,
-  ): { loss: number; correct: number } {
-    const result = { loss: 0, correct: 0 };
-    targets.forEach((target, i) => {
-      const values = binding.tensorDataSync(outputs[i]!.id);
-      if (target.kind === "gradient") into.gradient(target.index, values as Float32Array);
-      else if (target.kind === "statistic") into.statistic(target.index, values as Float32Array);
-      else result[target.kind] = values[0]!;
-    });
-    return result;
+  private slotTensor(address: number, { offset, size }: Slot): Tensor {
+    const at = address + offset * 4;
+    let tensor = this.slots.get(at);
+    if (tensor === undefined) {
+      tensor = this.tf.keep(bindTensor(this.tf, this.options.memory, at, [1, size]));
+      this.slots.set(at, tensor);
+    }
+    return tensor;
   }
 
   private graphFor(inputs: PassInputs, key: MicroBatchKey): Compiled {
@@ -94,40 +107,19 @@ export class GraphGradient implements Execution {
   }
 
   private compile(inputs: PassInputs, key: MicroBatchKey): Compiled {
-    const { tf, layout } = this;
-    const recorder = new Recorder(tf);
-    const names = [recorder.input("images", inputs.images), recorder.input("labels", inputs.labels)];
-    for (const [i, weight] of inputs.weights.entries()) names.push(recorder.input(`weight_${i}`, weight));
-    const masks: MaskInput[] = [];
-    const outputs: { readonly ref: Ref; readonly target: Target }[] = [];
-    const fetch = (target: Target, tensor: Tensor) => outputs.push({ ref: recorder.output(tensor), target });
-    const observer: PassObserver = {
-      gradient: (index, gradient) => void fetch({ kind: "gradient", index }, gradient),
-      statistics: (layer, { mean, variance }) => {
-        fetch({ kind: "statistic", index: statisticIndex(layout.statistics, layer, "mean") }, mean);
-        fetch({ kind: "statistic", index: statisticIndex(layout.statistics, layer, "variance") }, variance);
-      },
-      mask: (draw, shape) => {
-        const mask = tf.tensor(drawMask(key, draw, sizeOf(shape)), shape);
-        names.push(recorder.input(`mask_${masks.length}`, mask));
-        masks.push({ draw, shape: [...shape] });
-        return mask;
-      },
-    };
-    recorder.record(() =>
-      this.pass.run(inputs, observer, (loss, correct) => {
-        fetch({ kind: "loss" }, loss);
-        fetch({ kind: "correct" }, correct);
-      }),
-    );
+    const { layout, precision, shared } = this.options;
+    const { binding } = this.backend;
+    const recorded = recordPass(this.tf, this.pass, layout, inputs, key);
+    const typed = precision === "bf16" ? inBfloat16(binding, recorded) : recorded;
+    const graph = shared ? writingInPlace(binding, layout, typed, inputs.images.shape[0]) : { ...typed, slots: [] };
     return {
-      session: openSession(this.backend.binding, recorder.nodes),
-      inputNames: names.join(","),
-      masks,
-      outputNames: outputs.map(({ ref }) => ref).join(","),
-      targets: outputs.map(({ target }) => target),
+      session: openSession(binding, graph.nodes),
+      inputNames: graph.inputs.join(","),
+      outputNames: graph.results.map(({ ref }) => ref).join(","),
+      masks: graph.masks,
+      slots: graph.slots,
+      targets: graph.results.map(({ target }) => target),
+      order: recorded.results.flatMap(({ target }) => (target.kind === "gradient" ? [target.index] : [])),
     };
   }
 }
-
-const sizeOf = (shape: readonly number[]) => shape.reduce((product, extent) => product * extent, 1);

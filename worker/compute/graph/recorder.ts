@@ -12,6 +12,8 @@ export interface GraphNode {
   readonly op: string;
   readonly attributes: readonly OpAttribute[];
   readonly inputs: readonly Ref[];
+  /** Names of nodes that it runs after without reading from them. */
+  readonly after?: readonly string[];
   /** Of a Const: its contents. */
   readonly constant?: Constant;
 }
