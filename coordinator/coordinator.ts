@@ -2,6 +2,7 @@ import { statSync } from "node:fs";
 import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import { openDataset } from "../shared/data/dataset.ts";
 import { LockstepError } from "../shared/errors.ts";
+import { parseFault, suitsWorker } from "../shared/faults/fault.ts";
 import { servePages } from "../shared/metrics/pages.ts";
 import { Plan } from "../shared/plan/plan.ts";
 import { requireLoopback } from "../shared/process/loopback.ts";
@@ -185,15 +186,24 @@ async function released(sessions: Sessions): Promise<void> {
   }
 }
 
-/** @throws LockstepError LS_NO_WORKER */
-function inject(ruler: Ruler, sessions: Sessions, target: string, fault: string): string {
+/**
+ * @param target name or incarnation of a worker; empty: this coordinator
+ * @throws LockstepError LS_USAGE, LS_NO_WORKER
+ */
+function inject(ruler: Ruler, sessions: Sessions, target: string, text: string): string {
+  const fault = parseFault(text);
+  if (target === "") {
+    if (fault !== null && ruler.faults.inject(fault)) return `${text} is to happen to the coordinator`;
+    throw new LockstepError("LS_USAGE", `A coordinator cannot have "${text}".`);
+  }
+  if (fault === null || !suitsWorker(fault)) throw new LockstepError("LS_USAGE", `A worker cannot have "${text}".`);
   const live = [...ruler.state.workers.values()].filter((worker) => !worker.evicted);
-  const worker = live.find(({ name, incarnation }) => name === target || incarnation === target);
+  const worker = live.findLast(({ name, incarnation }) => name === target || incarnation === target);
   if (worker === undefined) {
     throw new LockstepError("LS_NO_WORKER", `There is no worker "${target}" in this run.`, {
       hint: "See `npx lockstep status`.",
     });
   }
-  sessions.send(worker.incarnation, { kind: "inject", fault });
-  return `${fault} was sent to ${worker.name}`;
+  sessions.send(worker.incarnation, { kind: "inject", fault: text });
+  return `${text} was sent to ${worker.name}`;
 }

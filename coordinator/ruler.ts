@@ -4,6 +4,7 @@ import type { ModelFacts, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
 import type { Chronicle } from "./chronicle.ts";
+import { CoordinatorFaults } from "./faults.ts";
 import { step as advance } from "./machine/machine.ts";
 import {
   createMachine,
@@ -64,6 +65,7 @@ const RULING_MILLIS = 500;
  */
 export class Ruler {
   readonly state: MachineState;
+  readonly faults = new CoordinatorFaults();
   readonly #parts: RulerParts;
   readonly #queue: MachineAction[] = [];
   readonly #calls: WorkerCalls;
@@ -223,12 +225,14 @@ export class Ruler {
 
   #onRecorded(action: MachineAction): void {
     if (action.kind === "recordTruncate") this.#recordedStep = action.tip.step;
+    if (action.kind === "recordView") this.faults.at(action.view.predecessor === null ? "change" : "plan");
     if (action.kind !== "recordFinal") return;
     for (const entry of action.entries) {
       this.#recordedStep = entry.step + 1;
       this.#sinceCheckpoint = addLoss(this.#sinceCheckpoint, entry.loss);
       this.#parts.chronicle.final(entry, Date.now());
     }
+    this.faults.at("step");
   }
 
   #perform(action: MachineAction): void | Promise<void> {
@@ -296,6 +300,7 @@ export class Ruler {
       const loss = meanLoss(this.#sinceCheckpoint);
       const pieces = this.#calls.pullSnapshot(worker.address, config.runId, tip, bytes);
       const record = await checkpoints.write(tip, this.#facts, loss, pieces);
+      this.faults.at("checkpoint");
       await store.append([{ kind: "checkpoint", ...record }]);
       this.#sinceCheckpoint = { steps: 0, loss: 0 };
       checkpoints.recorded(record);
@@ -335,6 +340,7 @@ export class Ruler {
     this.#end();
     if (outcome.kind === "failed" && outcome.code === "LS_SUPERSEDED")
       throw new LockstepError(outcome.code, outcome.message);
+    this.faults.at("last");
     const message = outcome.kind === "done" ? "" : outcome.kind === "stopped" ? outcome.reason : outcome.message;
     const code = outcome.kind === "failed" ? outcome.code : null;
     await this.#parts.store.append([{ kind: "end", outcome: outcome.kind, message, code, time: Date.now() }]);

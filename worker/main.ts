@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
+import { type Fault, parseFault } from "../shared/faults/fault.ts";
+import { strikeProcess } from "../shared/faults/strike.ts";
 import { openLog } from "../shared/process/log.ts";
 import { requireLoopback } from "../shared/process/loopback.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
@@ -31,6 +33,8 @@ async function run(): Promise<void> {
   let loading = false;
   let labels: Readonly<Record<string, string>> = {};
   let ended = false;
+  /** Injected before the worker was loaded. */
+  const early: Fault[] = [];
 
   const end = async (code: number, reason: string) => {
     if (ended) return;
@@ -78,7 +82,7 @@ async function run(): Promise<void> {
       process.stderr.write(`${message.message} [${message.code}]\n`);
       return end(3, message.message);
     }
-    if (message.kind === "inject") return inject(message.fault, worker);
+    if (message.kind === "inject") return inject(message.fault);
     if (message.kind === "release" && worker === null) return end(0, message.reason);
     if (message.kind === "welcome" && worker === null && !loading) {
       loading = true;
@@ -121,9 +125,18 @@ async function run(): Promise<void> {
         log: (event, detail) => log.info(detail, event),
       },
     });
+    for (const fault of early.splice(0)) worker.faults.inject(fault);
     pages.attach(worker, config, options.name);
     const { fingerprint, root, facts } = ready;
     session.send({ kind: "ready", fingerprint, root: root.lineage, standing: worker.standing(), facts });
+  }
+
+  function inject(text: string): void {
+    const fault = parseFault(text);
+    if (fault === null) return log.warn({ fault: text }, "an injected fault is not known");
+    if (worker !== null) worker.faults.inject(fault);
+    else if (fault.moment === null) strikeProcess(fault);
+    else early.push(fault);
   }
 
   process.on("SIGTERM", () => {
@@ -146,16 +159,6 @@ const LOADING: Progress = {
   residentBytes: 0,
   peers: [],
 };
-
-function inject(fault: string, worker: LockstepWorker | null): void {
-  log.warn({ fault }, "a fault is injected");
-  if (fault === "crash") process.kill(process.pid, "SIGKILL");
-  else if (fault === "freeze") process.kill(process.pid, "SIGSTOP");
-  else if (fault.startsWith("slow:")) worker?.slow(Number(fault.slice("slow:".length)));
-  else if (fault === "flip-weights") worker?.flip("weights");
-  else if (fault === "flip-slots") worker?.flip("slots");
-  else if (fault === "crash-compute") worker?.breakCompute();
-}
 
 run().catch((error: unknown) => {
   process.stderr.write(`${sentenceOf(error)}\n`);

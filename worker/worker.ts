@@ -5,10 +5,12 @@ import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip, type View, type ViewId, viewName } from "../shared/protocol/view.ts";
 import { type Arithmetic, hex64, loadArithmeticSync } from "./arithmetic/arithmetic.ts";
 import type { Compute, ComputeReady } from "./compute/compute.ts";
-import type { ComputeReply, EvaluatedBatch } from "./compute/messages.ts";
+import type { ComputeReply, ComputeRequest, EvaluatedBatch } from "./compute/messages.ts";
+import { ReturnWatch, returnPatience } from "./compute/return-watch.ts";
 import { Exchange } from "./exchange/exchange.ts";
 import type { MemberServer } from "./exchange/member-server.ts";
 import { pullState } from "./exchange/pull-state.ts";
+import { WorkerFaults } from "./faults/worker-faults.ts";
 import { advance, standingOf } from "./member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
 import { type Control, controlOf } from "./memory/control.ts";
@@ -34,6 +36,7 @@ export class LockstepWorker {
   readonly member: MemberState;
   readonly exchange: Exchange;
   readonly control: Control;
+  readonly faults: WorkerFaults;
   readonly clock = new StepClock();
   private readonly config: Config;
   private readonly compute: Compute;
@@ -43,6 +46,7 @@ export class LockstepWorker {
   /** Small numbers for views, as the commit word carries them. */
   private readonly tags = new Map<string, number>();
   private readonly viewOfTag = new Map<number, ViewId>();
+  private readonly watch: ReturnWatch;
   private closing = false;
   private pulling: AbortController | null = null;
   private wantSnapshot = false;
@@ -85,6 +89,20 @@ export class LockstepWorker {
       },
       (event) => this.dispatch(event),
     );
+    const post = (request: ComputeRequest) => compute.post(request);
+    this.faults = new WorkerFaults({
+      ...ready,
+      post,
+      exchange: this.exchange,
+      member: this.member,
+      counters: this.control.counters,
+      ...hooks,
+    });
+    this.watch = new ReturnWatch(
+      () => post({ kind: "ping" }),
+      () => returnPatience(config.place.timing, this.control.counters.get("shardMillis")),
+      (millis) => this.crash("LS_COMPUTE", `The compute thread has not come back for ${Math.round(millis)} ms.`),
+    );
     compute.listen(
       (reply) => this.onReply(reply),
       (reason) => this.onComputeDeath(reason),
@@ -117,6 +135,7 @@ export class LockstepWorker {
       for (const batch of message.batches) this.compute.post({ kind: "evaluate", batch });
     }
     this.dispatch({ kind: "coordinator", message });
+    if (message.kind === "plan") this.faults.at("plan");
     if (message.kind === "welcome") this.dispatch({ kind: "reconnected" });
   }
 
@@ -144,24 +163,8 @@ export class LockstepWorker {
     };
   }
 
-  /** Flips a bit of the live state, as a broken memory would. */
-  flip(where: "weights" | "slots"): void {
-    const { state } = this.ready.plan;
-    const address = (where === "weights" ? state.weights : state.slots[0]!) + 1;
-    new Uint8Array(this.ready.memory.buffer)[address]! ^= 1;
-  }
-
-  /** Makes the compute thread fail at its next request. */
-  breakCompute(): void {
-    this.compute.post({ kind: "inject", fault: "crash-compute" });
-  }
-
-  /** Makes every shard take so many milliseconds longer, until it is called with 0. */
-  slow(millis: number): void {
-    this.control.counters.set("shardDelay", Math.max(0, Math.min(60_000, millis || 0)));
-  }
-
   close(): void {
+    this.watch.end();
     this.pulling?.abort();
     this.exchange.close();
   }
@@ -195,16 +198,20 @@ export class LockstepWorker {
       case "commit": {
         const { view, step, parent, shards } = action;
         this.phase = "update";
+        this.faults.beforeCommit(step);
         const samples = shards.reduce((sum, shard) => sum + shard.samples, 0);
         const idsDigests = shards.map((shard) => shard.idsDigest);
         return this.compute.post({ kind: "commit", viewTag: this.tagOf(view), step, parent, idsDigests, samples });
       }
       case "close":
+        this.faults.at("change");
+        this.watch.begin();
         this.pulling?.abort();
         this.closing = this.control.commitWord.tryClose() === "updating";
         if (!this.closing) this.answerClosed();
         return;
       case "hash":
+        this.faults.at("rest");
         return queueMicrotask(() => this.dispatch({ kind: "hashed", step: action.step, stateHash: this.hashState() }));
       case "restore":
         return void this.restore(action.tip);
@@ -239,7 +246,10 @@ export class LockstepWorker {
         const view = this.viewOfTag.get(reply.viewTag);
         if (view === undefined || !this.isCurrent(view, reply.step)) return;
         this.images += reply.shards.reduce((sum, shard) => sum + shard.samples, 0);
+        this.faults.beforeSending(reply.nodes);
         this.exchange.publishNodes(view, reply.step, reply.nodes);
+        this.faults.at("exchange");
+        if (reply.step === this.config.recipe.steps - 1) this.faults.at("last");
         return this.dispatch({
           kind: "computed",
           view,
@@ -268,7 +278,8 @@ export class LockstepWorker {
         return this.dispatch({ kind: "restored", tip: reply.tip });
       case "snapshot":
         this.snapshot = reply.tip;
-        return this.hooks.send({ kind: "snapshot", tip: reply.tip, bytes: this.ready.plan.state.bytes });
+        this.hooks.send({ kind: "snapshot", tip: reply.tip, bytes: this.ready.plan.state.bytes });
+        return this.faults.at("checkpoint");
       case "evaluated":
         return void this.hooks.deliverPredictions(reply.batch, reply.result).then(
           () => this.hooks.send({ kind: "evaluated", batch: reply.batch }),
@@ -278,6 +289,10 @@ export class LockstepWorker {
         this.hooks.log("computeFailed", { code: reply.code, stack: reply.stack });
         // Where in its work it was cannot be known, so that its state is void.
         return this.crash(reply.code, reply.message);
+      case "pong":
+        return this.watch.end();
+      case "strike":
+        return this.faults.strike(reply.fault);
       case "notCommitted":
       case "ready":
         return;
@@ -324,6 +339,7 @@ export class LockstepWorker {
     }
     clearTimeout(deadline);
     if (result !== null) this.compute.post({ kind: "replaced" });
+    this.faults.at("join");
     const stateHash = result === null ? null : this.hashState();
     this.hooks.log("pulled", { view: viewName(view.id), step, stateHash });
     this.dispatch({ kind: "pulled", view: view.id, step, stateHash, entries: result?.entries ?? [] });

@@ -135,10 +135,13 @@ function install(
 ): void {
   const { state, now } = turn;
   const change = state.change!;
-  const workers = inOrder(
+  const answered = inOrder(
     state,
     [...answers.keys()].map((incarnation) => state.workers.get(incarnation)!),
   );
+  // Who was evicted a moment ago stays out for its time, unless the others cannot go on without it.
+  const trusted = answered.filter((w) => now >= w.notBefore);
+  const workers = trusted.some((w) => level.has(w.incarnation)) ? trusted : answered;
   const withShards = workers.filter((w) => level.has(w.incarnation) || lagging.has(w.incarnation));
   const joining = workers.filter((w) => !withShards.includes(w));
   // Nobody gets level where no step follows: those that are not stay out and are released at the end.
@@ -161,7 +164,7 @@ function install(
     worker.idle = null;
     worker.free = false;
   }
-  for (const worker of workers) {
+  for (const worker of answered) {
     if (!members.some((m) => m.incarnation === worker.incarnation)) worker.free = true;
   }
   say(turn, { type: "heal", id: viewName(view.id), reason: change.reason, agreementMillis: now - change.since });
@@ -177,8 +180,9 @@ function install(
 /** The view that the workers run from now on. */
 export function adopt(turn: Turn, view: View, base: Tip | null): void {
   const { state, now } = turn;
-  // A snapshot that was only asked for is asked of a member of the new view.
-  if (state.snapshot !== null && state.snapshot.tip === null) state.snapshot = null;
+  // A snapshot that was only asked for is asked of a member of the new view; one that goes on there has the request.
+  const asked = view.members.find((m) => m.incarnation === state.snapshot?.from);
+  if (state.snapshot !== null && state.snapshot.tip === null && asked?.entry !== "level") state.snapshot = null;
   state.installed = view;
   state.installedBase = base;
   state.installedAt = now;

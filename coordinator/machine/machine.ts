@@ -287,12 +287,13 @@ function onRefuse(turn: Turn, id: ViewId, promised: ViewId): void {
   if (state.change !== null && sameView(state.change.id, id)) startChange(turn, state.change.reason);
 }
 
-export function evict(turn: Turn, worker: WorkerEntry, why: string): void {
+/** @param quarantine least time until it may be in a view again, in milliseconds; it grows with every eviction */
+export function evict(turn: Turn, worker: WorkerEntry, why: string, quarantine = 0): void {
   const { state, now } = turn;
   if (worker.evicted) return;
   worker.evicted = true;
   worker.evictions += 1;
-  worker.notBefore = now + Math.min(60_000, 500 * 2 ** (worker.evictions - 1));
+  worker.notBefore = now + Math.max(quarantine, Math.min(60_000, 500 * 2 ** (worker.evictions - 1)));
   turn.actions.push({ kind: "close", incarnation: worker.incarnation, reason: why });
   const member = membersOf(state).has(worker.incarnation);
   // Only the loss of a member is a failure that the run survives.
@@ -334,7 +335,8 @@ function onTick(turn: Turn): void {
 function checkProgress(turn: Turn): void {
   const { state, now } = turn;
   const { installed } = state;
-  if (installed === null || state.change !== null || state.phase !== "running" || now < state.graceUntil) return;
+  if (installed === null || state.change !== null || now < state.graceUntil) return;
+  if (state.phase !== "running") return checkRest(turn);
   const members = installed.members.map((m) => state.workers.get(m.incarnation)!);
   if (members.every((w) => w.idle !== null)) return;
   const progress = new Map(members.filter((w) => w.progress !== null).map((w) => [w.incarnation, w.progress!]));
@@ -343,8 +345,27 @@ function checkProgress(turn: Turn): void {
   const accused = mostAccused(installed, progress);
   const worker = accused === null ? undefined : state.workers.get(accused);
   if (worker === undefined || !guarded(turn, "no-progress-evicts")) return;
-  evict(turn, worker, `no step for ${Math.round((now - state.progressAt) / 1000)} s and the others wait for it`);
+  // One whose compute thread is stuck looks sound until it is given work: it gets the time to find out itself and to end.
+  const why = `no step for ${Math.round((now - state.progressAt) / 1000)} s and the others wait for it`;
+  evict(turn, worker, why, 2 * budget);
 }
+
+/** At the end of a run the others wait for whoever was asked for the last snapshot, or evaluates. */
+function checkRest(turn: Turn): void {
+  const { state, now } = turn;
+  const { snapshot, evaluation, progressAt } = state;
+  const { firstStepBudget } = state.settings.timing;
+  const asked =
+    evaluation === null ? (snapshot?.storing === false ? snapshot.from : undefined) : firstOf(evaluation.given);
+  const since = evaluation === null ? (snapshot?.since ?? now) : progressAt;
+  const worker = asked === undefined ? undefined : state.workers.get(asked);
+  if (worker === undefined || worker.evicted || now - since <= firstStepBudget || !guarded(turn, "no-progress-evicts"))
+    return;
+  const what = evaluation === null ? "snapshot" : "prediction";
+  evict(turn, worker, `no ${what} for ${Math.round((now - since) / 1000)} s`, firstStepBudget);
+}
+
+const firstOf = (given: ReadonlyMap<number, Incarnation>): Incarnation | undefined => given.values().next().value;
 
 const isInstalled = (state: MachineState, id: { readonly term: number; readonly number: number }) =>
   state.installed?.id.term === id.term && state.installed.id.number === id.number;

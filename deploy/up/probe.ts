@@ -59,6 +59,15 @@ export class Probe {
     return answer?.ok === true;
   }
 
+  /**
+   * Injects a fault, in the text form of shared/faults/fault.ts, into a worker or, where `target` is empty, the coordinator.
+   * @throws Error why it was not taken
+   */
+  async inject(target: string, fault: string): Promise<string> {
+    const request = { action: "inject", target, detail: fault };
+    return (await this.#call<{ message: string }>("control", request)).message;
+  }
+
   close(): void {
     this.#client?.close();
     this.#client = null;

@@ -192,9 +192,9 @@ describe("up, with real processes", () => {
     // Nothing is broadcast either: training does not notice.
     await until(() => recorded(out) > 5);
     // A compute thread that fails takes its process along, which is started again.
-    expect(await inject(out, "worker-0", "crash-compute")).toContain("worker-0");
+    expect(await inject(out, "worker-0", "exception@forward")).toContain("worker-0");
     await until(() =>
-      run.err().includes("worker-0 died (exit code 1: The compute thread failed: injected crash of the compute thread"),
+      run.err().includes("worker-0 died (exit code 1: The compute thread failed: an injected exception"),
     );
     process.kill(pidOf(out, "--name\0worker-1")[0]!, "SIGKILL");
     await until(() => run.err().includes("worker-1 died (signal SIGKILL)"));

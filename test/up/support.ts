@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { builtProgram } from "../../deploy/up/built.ts";
 
 export const programFile = (name: string): string => fileURLToPath(new URL(`programs/${name}`, import.meta.url));
 
@@ -53,7 +54,7 @@ export interface Lockstep {
   signal(signal: NodeJS.Signals): void;
 }
 
-const main = fileURLToPath(new URL("../../dist/deploy/cli/main.js", import.meta.url));
+const main = builtProgram("deploy/cli/main.js");
 
 /** Runs the built command line. */
 export function lockstep(args: readonly string[], env: Record<string, string> = {}): Lockstep {

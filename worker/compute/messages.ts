@@ -1,4 +1,5 @@
 import type { Config } from "../../shared/config/schema.ts";
+import type { Fault } from "../../shared/faults/fault.ts";
 import type { Layout } from "../../shared/model/layout.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
@@ -28,7 +29,9 @@ export type ComputeRequest =
   /** Copies the state into the snapshot region. */
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluate"; readonly batch: number }
-  | { readonly kind: "inject"; readonly fault: string }
+  | { readonly kind: "inject"; readonly fault: Fault }
+  /** Is the thread there? It answers `pong` when everything before is done. */
+  | { readonly kind: "ping" }
   | { readonly kind: "stop" };
 
 export type ComputeReply =
@@ -66,6 +69,9 @@ export type ComputeReply =
   | { readonly kind: "initial"; readonly tip: Tip }
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
+  | { readonly kind: "pong" }
+  /** An injected fault that only the main thread can do: at once. */
+  | { readonly kind: "strike"; readonly fault: Fault }
   /** `stack` is for the log. */
   | { readonly kind: "failed"; readonly code: string; readonly message: string; readonly stack: string };
 

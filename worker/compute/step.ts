@@ -4,6 +4,7 @@ import { type Layout, TAIL } from "../../shared/model/layout.ts";
 import { childrenOf, maximalNodes, type ShardRange, sizeOf } from "../../shared/plan/tree.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
+import type { ThreadFaults } from "../faults/thread-faults.ts";
 import type { LoaderPool } from "../loader/pool.ts";
 import type { Control } from "../memory/control.ts";
 import type { HashedVector, MemoryPlan } from "../memory/plan.ts";
@@ -35,6 +36,7 @@ export class ShardSums {
   private readonly gradient: ShardGradient;
   private readonly loader: LoaderPool;
   private readonly control: Control;
+  private readonly faults: Pick<ThreadFaults, "at">;
   private readonly fault = gradientFault();
   private readonly recentMillis: number[] = [];
 
@@ -46,6 +48,7 @@ export class ShardSums {
     gradient: ShardGradient;
     loader: LoaderPool;
     control: Control;
+    faults: Pick<ThreadFaults, "at">;
   }) {
     this.arithmetic = parts.arithmetic;
     this.memory = parts.memory;
@@ -54,6 +57,7 @@ export class ShardSums {
     this.gradient = parts.gradient;
     this.loader = parts.loader;
     this.control = parts.control;
+    this.faults = parts.faults;
   }
 
   /** Null where the step was given up. */
@@ -110,7 +114,9 @@ export class ShardSums {
     const loaded = performance.now();
     arithmetic.zero(buffer.address, layout.vectorFloats * 4);
     const epoch = Math.floor(step / recipe.stepsPerEpoch);
+    this.faults.at("forward");
     const { correct } = this.gradient.run({ ...batch, epoch, step, shard }, buffer.address);
+    this.faults.at("backward");
     this.loader.release(batch.slot);
     if (recipe.wire === "bf16") arithmetic.roundBf16(buffer.address, buffer.address, layout.trainableFloats);
     damage(this.fault, step, shard, this.words(buffer.address, layout.vectorFloats));

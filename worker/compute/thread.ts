@@ -8,6 +8,7 @@ import { Plan } from "../../shared/plan/plan.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
 import { hex64, loadArithmeticSync } from "../arithmetic/arithmetic.ts";
+import { ThreadFaults } from "../faults/thread-faults.ts";
 import type { LoaderFault } from "../loader/micro-batch-loader.ts";
 import { LoaderPool } from "../loader/pool.ts";
 import { slotLayout } from "../loader/slot.ts";
@@ -76,7 +77,8 @@ async function prepare() {
   });
   const { seed, shards, stepsPerEpoch } = recipe;
   const plan = new Plan({ labels: dataset.train.labels, seed, shards, stepsPerEpoch });
-  const sums = new ShardSums({ arithmetic, memory: memoryPlan, layout, recipe, gradient, loader, control });
+  const faults = new ThreadFaults(memory, memoryPlan.state, (fault) => reply({ kind: "strike", fault }));
+  const sums = new ShardSums({ arithmetic, memory: memoryPlan, layout, recipe, gradient, loader, control, faults });
   const update = new Update(arithmetic, memoryPlan, layout, recipe);
   return {
     tf,
@@ -94,6 +96,7 @@ async function prepare() {
     plan,
     sums,
     update,
+    faults,
   };
 }
 
@@ -175,6 +178,7 @@ function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
   arithmetic.blockHashes(reduced.address, reduced.floats, reduced.table);
   const reducedHash = hex64(arithmetic.hashTable(reduced.table, reduced.entries));
   const result = parts.update.apply(step, reduced.address, samples);
+  parts.faults.at("update");
   const lineage = nextLineage(parent, step, idsDigests, reducedHash);
   const stateHash = hashState();
   control.counters.add("updateMillis", performance.now() - started);
@@ -191,15 +195,6 @@ function evaluate(batch: number): void {
   }
   const result = evaluateBatch(predictor, dataset, config, batch, place.evaluation!.batch);
   parentPort!.postMessage({ kind: "evaluated", batch, result } satisfies ComputeReply);
-}
-
-function inject(fault: string): void {
-  const flip = (address: number) => {
-    new Uint8Array(memory.buffer)[address]! ^= 1;
-  };
-  if (fault === "flip-weights") flip(state.weights + 1);
-  else if (fault === "flip-slots") flip(state.slots[0]! + 1);
-  else if (fault === "crash-compute") throw new Error("injected crash of the compute thread");
 }
 
 function handle(request: ComputeRequest): void {
@@ -220,7 +215,9 @@ function handle(request: ComputeRequest): void {
     case "evaluate":
       return evaluate(request.batch);
     case "inject":
-      return inject(request.fault);
+      return parts.faults.inject(request.fault);
+    case "ping":
+      return reply({ kind: "pong" });
     case "stop":
       void loader.close().then(() => process.exit(0));
       return;

@@ -189,6 +189,11 @@ export class Exchange {
     for (const outbox of open.outboxes.values()) outbox.sendText(trailer.step, buffer);
   }
 
+  /** Sends all peers of a view something once, whatever it is: for injected faults. */
+  disturb(id: ViewId, bytes: Buffer): void {
+    for (const outbox of this.views.get(viewName(id))?.outboxes.values() ?? []) outbox.disturb(bytes);
+  }
+
   /**
    * By peer: bytes that it owes us in this step, and received. Partials depend on that peer alone; its reduced segments
    * also on everybody's partials, so they count as owed only when no partial is missing any more.

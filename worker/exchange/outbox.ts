@@ -108,6 +108,11 @@ export class Outbox {
     this.pump();
   }
 
+  /** Sends bytes out of turn to whoever is connected now, and never again. */
+  disturb(bytes: Buffer): void {
+    this.sink?.write(bytes, () => {});
+  }
+
   private pump(): void {
     const { sink } = this;
     if (sink === null) return;

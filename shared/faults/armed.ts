@@ -1,0 +1,17 @@
+import type { Fault } from "./fault.ts";
+
+/** Faults that wait for their moments, the oldest first. Each happens once. */
+export class Armed {
+  #faults: Fault[] = [];
+
+  add(fault: Fault): void {
+    this.#faults.push(fault);
+  }
+
+  /** The fault that this moment brings, if any: it waits no longer. */
+  take(moment: Fault["moment"]): Fault | null {
+    if (this.#faults.length === 0) return null;
+    const index = this.#faults.findIndex((fault) => fault.moment === moment);
+    return index < 0 ? null : this.#faults.splice(index, 1)[0]!;
+  }
+}

@@ -1,0 +1,200 @@
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LineTail } from "../../deploy/up/line-tail.ts";
+import { Probe } from "../../deploy/up/probe.ts";
+import type { RunStatus } from "../../deploy/up/status.ts";
+import { faultText } from "../../shared/faults/fault.ts";
+import { STRIKES } from "../../shared/faults/strike.ts";
+import { type Lockstep, lockstep } from "../up/support.ts";
+import type { Cell } from "./cell.ts";
+import type { Mark, QuietRun } from "./quiet-run.ts";
+
+export type EventLine = Readonly<Record<string, unknown>> & { readonly type: string; readonly time: string };
+
+/** Something did not happen in its time, or the run ended before it could. */
+export class NotSeen extends Error {}
+
+/** Long enough for a worker that dies, starts, loads and gets level on a busy machine. */
+const PATIENCE = 120_000;
+const POLL = 50;
+
+/** A run of `lockstep up` with faults in it, observed by its files and by GetStatus. */
+export class DisturbedRun {
+  readonly out: string;
+  readonly workers: number;
+  readonly #up: Lockstep;
+  readonly #pace: string;
+  readonly #probe: Probe;
+  readonly #events: LineTail;
+  readonly #steps: LineTail;
+  readonly #logs = new Map<string, LineTail>();
+  readonly #seen: EventLine[] = [];
+  readonly #struck: { readonly process: string; readonly fault: string; readonly time: number }[] = [];
+  readonly marks: Mark[] = [];
+  ended: { readonly code: number | null } | null = null;
+
+  constructor(quiet: QuietRun, out: string, workers: number, more: readonly string[] = []) {
+    this.out = out;
+    this.workers = workers;
+    this.#pace = `${out}.pace`;
+    writeFileSync(this.#pace, "");
+    const args = [
+      "up",
+      "--config",
+      quiet.config,
+      "--data",
+      quiet.data,
+      "--model",
+      quiet.model,
+      "--out",
+      out,
+      "--workers",
+      String(workers),
+    ];
+    this.#up = lockstep([...args, "--no-nats", "--worker-restarts", "100", ...more], { PACE: this.#pace });
+    void this.#up.ended.then((end) => {
+      this.ended = end;
+    });
+    this.#probe = Probe.ofDirectory(out, null);
+    this.#events = new LineTail(join(out, "events.ndjson"));
+    this.#steps = new LineTail(join(out, "steps.ndjson"));
+  }
+
+  get words(): string {
+    return this.#up.err();
+  }
+
+  get step(): number {
+    this.read();
+    return this.marks.at(-1)?.step ?? -1;
+  }
+
+  /** Injects the cell's fault. Tried again while there is no such worker, or no coordinator. */
+  async inject({ target, fault }: Cell): Promise<void> {
+    const text = faultText(fault);
+    await this.until(`${text} is taken by ${target}`, async () => {
+      const names = target === "all" ? this.names : [await this.processOf(target)];
+      if (names.some((name) => name === null)) return false;
+      for (const name of names) {
+        const taken = await this.#probe.inject(name === "coordinator" ? "" : name!, text).catch(() => null);
+        if (taken === null && target !== "all") return false;
+      }
+      return true;
+    });
+  }
+
+  get names(): string[] {
+    return Array.from({ length: this.workers }, (_, index) => `worker-${index}`);
+  }
+
+  /** The process that a target stands for now; null where there is none. */
+  async processOf(target: string): Promise<string | null> {
+    if (target !== "first") return target;
+    const status = await this.#probe.status();
+    return status?.workers.find(({ shards }) => shards.startsWith("0"))?.name ?? null;
+  }
+
+  /** Injects the fault if the process is there to take it. */
+  async tryToInject({ target, fault }: Cell): Promise<boolean> {
+    const name = await this.processOf(target);
+    if (name === null) return false;
+    const answer = this.#probe.inject(name === "coordinator" ? "" : name, faultText(fault));
+    return answer.then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** How many injected faults have struck so far. */
+  get struck(): readonly { readonly process: string; readonly fault: string; readonly time: number }[] {
+    this.read();
+    return this.#struck;
+  }
+
+  /** How often this fault has struck, by the word of the process itself. */
+  strikes(fault: string, since: number): number {
+    this.read();
+    return this.#struck.filter((strike) => strike.fault === fault && strike.time >= since).length;
+  }
+
+  status(): Promise<RunStatus | null> {
+    return this.#probe.status();
+  }
+
+  /** Events since a time, in milliseconds since 1970. */
+  events(since = 0): EventLine[] {
+    this.read();
+    return this.#seen.filter(({ time }) => Date.parse(time) >= since);
+  }
+
+  /** All workers compute and the run has moved on since. */
+  async healed(): Promise<void> {
+    const from = { step: -1 };
+    await this.until("all workers compute again", async () => {
+      const status = await this.status();
+      const whole = status?.phase === "running" && this.#allCompute(status);
+      if (!whole) from.step = -1;
+      else if (from.step < 0) from.step = status.step;
+      return whole === true && status!.step >= from.step + 2;
+    });
+  }
+
+  #allCompute({ workers }: RunStatus): boolean {
+    return workers.filter(({ state }) => state === "computing").length === this.workers;
+  }
+
+  /** @throws NotSeen where it does not come in time, or the run ends before */
+  async until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+    const deadline = performance.now() + PATIENCE;
+    for (;;) {
+      this.read();
+      if (await holds()) return;
+      if (this.ended !== null)
+        throw new NotSeen(`the run ended before this was seen: ${what} (${lastLine(this.words)})`);
+      if (performance.now() > deadline) throw new NotSeen(`not within ${PATIENCE / 1000} s: ${what}`);
+      await sleep(POLL);
+    }
+  }
+
+  /** From here on the run is as fast as it can be. */
+  hurry(): void {
+    rmSync(this.#pace, { force: true });
+  }
+
+  /** Waits for the end of the run. */
+  async end(): Promise<number | null> {
+    const deadline = sleep(PATIENCE + 60_000, null, { ref: false });
+    const end = await Promise.race([this.#up.ended, deadline]);
+    this.read();
+    this.#probe.close();
+    if (end === null) throw new NotSeen("the run does not end by itself");
+    return end.code;
+  }
+
+  /** Ends the run, whatever it is doing; no process is left. */
+  async abandon(): Promise<void> {
+    this.hurry();
+    this.#probe.close();
+    if (this.ended !== null) return;
+    this.#up.signal("SIGINT");
+    this.#up.signal("SIGINT");
+    await Promise.race([this.#up.ended, sleep(10_000, null, { ref: false })]);
+    if (this.ended === null) this.#up.signal("SIGKILL");
+  }
+
+  read(): void {
+    this.#seen.push(...(this.#events.read() as EventLine[]));
+    this.marks.push(...(this.#steps.read() as unknown as Mark[]));
+    for (const name of [...this.names, "coordinator"]) {
+      const tail = this.#logs.get(name) ?? new LineTail(join(this.out, "logs", `${name}.log`));
+      this.#logs.set(name, tail);
+      for (const line of tail.read()) {
+        if (line.msg !== STRIKES) continue;
+        this.#struck.push({ process: name, fault: String(line.fault), time: Number(line.time) });
+      }
+    }
+  }
+}
+
+export const lastLine = (text: string): string => text.trim().split("\n").at(-1) ?? "";

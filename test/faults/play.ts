@@ -1,0 +1,139 @@
+import { join } from "node:path";
+import { faultText } from "../../shared/faults/fault.ts";
+import { atTheEnd, type Cell, cellText, losesMember, parseCell } from "./cell.ts";
+import { DisturbedRun, lastLine, NotSeen } from "./disturbed-run.ts";
+import { type Bits, type QuietRun, summaryOf } from "./quiet-run.ts";
+
+/** What became of one cell. */
+export interface CellResult {
+  readonly cell: Cell;
+  /** null: all is well. */
+  readonly failure: string | null;
+  readonly seconds: number;
+  /** Members lost and views begun meanwhile. */
+  readonly lost: number;
+  readonly views: number;
+}
+
+export interface PlayOptions {
+  readonly workers?: number;
+  readonly onResult?: (result: CellResult) => void;
+  /** Ends the run at once. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Played {
+  readonly results: readonly CellResult[];
+  /** Cells for which the run had no steps left. */
+  readonly left: readonly Cell[];
+  /** What is wrong with the run as a whole; null: nothing. */
+  readonly failure: string | null;
+  readonly out: string;
+}
+
+/** Steps that a cell of the usual kind needs to strike and heal. */
+const ROOM = 12;
+
+/**
+ * A real run with these faults in it, one after the other, each when the one before is healed. The run must end by
+ * itself with the bits of the undisturbed run, and every step on the way must be the undisturbed run's.
+ */
+export async function play(
+  quiet: QuietRun,
+  cells: readonly Cell[],
+  out: string,
+  { workers = 3, onResult = () => {}, signal }: PlayOptions = {},
+): Promise<Played> {
+  const run = new DisturbedRun(quiet, out, workers);
+  signal?.addEventListener("abort", () => void run.abandon().then(() => process.exit(130)));
+  const results: CellResult[] = [];
+  const left: Cell[] = [];
+  let rest: readonly Cell[] = cells;
+  try {
+    if (!cells.every(atTheEnd)) await run.healed();
+    for (const [index, cell] of cells.entries()) {
+      rest = cells.slice(index + 1);
+      if (!atTheEnd(cell) && run.step > quiet.steps - ROOM) left.push(cell);
+      else {
+        const result = await playCell(run, cell);
+        results.push(result);
+        onResult(result);
+        // Whatever comes behind it would only tell of this one.
+        if (result.failure !== null) throw new NotSeen(result.failure);
+      }
+    }
+    run.hurry();
+    const code = await run.end();
+    return {
+      results,
+      left,
+      out,
+      failure: code === 0 ? judge(run, quiet) : `exit code ${code}: ${lastLine(run.words)}`,
+    };
+  } catch (error) {
+    if (!(error instanceof NotSeen)) throw error;
+    return { results, left: [...left, ...rest], out, failure: error.message };
+  } finally {
+    await run.abandon();
+  }
+}
+
+async function playCell(run: DisturbedRun, cell: Cell): Promise<CellResult> {
+  const started = Date.now();
+  let failure: string | null = null;
+  try {
+    await run.inject(cell);
+    if (!atTheEnd(cell)) {
+      await provoke(run, cell);
+      const text = faultText(cell.fault);
+      const most = cell.target === "all" ? run.workers : 1;
+      await run.until(`${cellText(cell)} strikes`, () => run.strikes(text, started) >= most);
+      await run.healed();
+    }
+  } catch (error) {
+    if (!(error instanceof NotSeen)) throw error;
+    failure = error.message;
+  }
+  const events = run.events(started);
+  const lost = events.filter(({ type, change }) => type === "worker" && change === "lost").length;
+  const views = events.filter(({ type }) => type === "view").length;
+  failure ??= atTheEnd(cell) ? null : implausible(cell, lost);
+  return { cell, failure, seconds: (Date.now() - started) / 1000, lost, views };
+}
+
+/** Moments of a change come only if something changes: the last worker stands still for a while and comes back. */
+async function provoke(run: DisturbedRun, { target, fault: { moment } }: Cell): Promise<void> {
+  if (moment !== "change" && moment !== "plan" && moment !== "join") return;
+  const other = target === "worker-2" && moment !== "join" ? "worker-1" : "worker-2";
+  await run.inject(parseCell(`${other}/freeze:${PROVOCATION}`));
+}
+
+const PROVOCATION = 2500;
+
+/** Were as many members lost as such a fault must and may cost? */
+function implausible(cell: Cell, lost: number): string | null {
+  const { moment } = cell.fault;
+  const provoked = moment === "change" || moment === "plan" || moment === "join" ? 1 : 0;
+  const least = provoked + (losesMember(cell) && moment !== "join" && cell.target !== "all" ? 1 : 0);
+  return lost >= least ? null : `${lost} lost members, at least ${least} expected`;
+}
+
+/** What is wrong with a run that has ended by itself; null: it has the bits of the undisturbed one, step by step. */
+export function judge(run: DisturbedRun, quiet: QuietRun): string | null {
+  const { marks } = run;
+  for (const mark of marks) {
+    const expected = quiet.marks[mark.step];
+    if (expected === undefined || mark.lineage !== expected.lineage || mark.stateHash !== expected.stateHash)
+      return `step ${mark.step} is not the undisturbed run's`;
+  }
+  const summary = summaryOf(run.out);
+  for (const name of ["weightsSha256", "stateSha256", "lineage"] as const satisfies (keyof Bits)[]) {
+    if (summary[name] !== quiet.summary[name]) return `${name} is ${String(summary[name])}, not ${quiet.summary[name]}`;
+  }
+  if (summary.samplesPerEpochExact !== true) return "samplesPerEpochExact is not true";
+  const lost = run.events().filter(({ type, change }) => type === "worker" && change === "lost").length;
+  if (Number(summary.failuresSurvived) > lost) return `${String(summary.failuresSurvived)} failures, ${lost} told`;
+  return null;
+}
+
+export const outOf = (directory: string, name: string): string => join(directory, name.replaceAll(/[/:@]/g, "-"));
