@@ -85,6 +85,14 @@ export class SimWorker {
     });
   }
 
+  /** Streams stay open for the present view, the one before it until its first commit, and the planned one: no others. */
+  private checkOpenViews(): void {
+    const { view, left, plan } = this.member;
+    const wanted = [view?.id, left, plan?.id].map((id) => (id == null ? "" : viewName(id)));
+    const forgotten = [...this.views.keys()].filter((key) => !wanted.includes(key));
+    if (forgotten.length > 0) throw new Violation(`${this.incarnation} has left view ${forgotten.join(", ")} open`);
+  }
+
   private perform(action: MemberAction): void {
     const { world } = this;
     switch (action.kind) {
@@ -110,6 +118,7 @@ export class SimWorker {
         if (this.promisedSince !== null && compareViews(action.view.id, this.promisedSince) < 0) {
           throw new Violation(`${this.incarnation} ran view ${viewName(action.view.id)} after promising a higher one`);
         }
+        this.checkOpenViews();
         this.word = { view: action.view.id, step: action.step, state: "open" };
         world.broadcast(this, action.view, (peer) =>
           peer.dispatch({ kind: "active", view: action.view.id, step: action.step }),

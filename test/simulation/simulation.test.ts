@@ -27,7 +27,7 @@ const CAUGHT_AT: Readonly<Record<Guard, number>> = {
   "durable-before-act": 0,
   "one-term-rules": 0,
   "wait-for-all": 63,
-  "highest-base": 9137,
+  "highest-base": 10_227,
   "majority-of-hashes": 31,
   "new-id-each-time": 1,
   "checkpoint-is-final": 21,

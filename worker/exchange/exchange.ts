@@ -4,6 +4,7 @@ import type { Trailer } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, type View, type ViewId, viewName } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
+import { MOST_OPEN_VIEWS } from "../member/state.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
 import { type Chunk, parseChunk, textChunk, type WireFormat } from "./chunk.ts";
 import { HeldCalls } from "./held-calls.ts";
@@ -55,8 +56,6 @@ interface OpenView {
   readonly announced: Set<number>;
 }
 
-/** The view that is left, the one under way and its planned successor; and one while they change hands. */
-const MOST_VIEWS = 4;
 const MOST_HELD = 256;
 const HOLD_MILLIS = 10_000;
 
@@ -89,8 +88,8 @@ export class Exchange {
   openView(view: View): void {
     const key = viewName(view.id);
     if (this.views.has(key)) return;
-    if (this.views.size >= MOST_VIEWS)
-      throw new LockstepError("LS_TOO_MANY_VIEWS", `${MOST_VIEWS} views are open already.`);
+    if (this.views.size >= MOST_OPEN_VIEWS)
+      throw new LockstepError("LS_TOO_MANY_VIEWS", `${MOST_OPEN_VIEWS} views are open already.`);
     const { self, layout, shards, arithmetic, plan, wire } = this.options;
     const { space, scratch } = this;
     const parts = { view, self, layout, shards, arithmetic, reduced: plan.reduced, wire, space, scratch };

@@ -362,13 +362,13 @@ class Advance {
     const left = state.view!;
     state.plan = null;
     this.send({ kind: "switched", id: plan.id, step: next });
+    // Slower members may still need what we sent in the old view: its streams stay until this view's first commit.
+    this.closeLeft();
+    state.left = left.id;
     if (this.memberOf(plan) === undefined) {
       state.view = plan;
       return this.rest();
     }
-    // Slower members may still need what we sent in the old view: its streams stay until this view's first commit.
-    if (state.left !== null) this.act({ kind: "closeStreams", view: state.left });
-    state.left = left.id;
     if (!this.guarded("left-streams-stay")) this.closeLeft();
     this.enter(plan, next, level, null);
   }
@@ -381,6 +381,9 @@ class Advance {
     if (sameView(plan.predecessor, state.view?.id ?? null)) return; // Members switch by their own trailers.
     if (state.promised !== null && compareViews(view, state.promised) <= 0) return;
     state.plan = null;
+    // A view that went on without this worker: nobody will close it any more.
+    this.closeLeft();
+    if (state.view !== null) this.act({ kind: "closeStreams", view: state.view.id });
     this.enter(plan, step, false, null);
   }
 

@@ -133,6 +133,9 @@ export interface MemberState {
   complaint: WorkerMessage | null;
 }
 
+/** Views whose streams are open at a time: one that is left, the one under way, its planned successor, one between. */
+export const MOST_OPEN_VIEWS = 4;
+
 /** Entries kept for a coordinator that is away; at the bound the member stops and says so. */
 export const KEPT_BOUND = 4096;
 
