@@ -1,9 +1,11 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { onPath } from "../../deploy/up/nats-program.ts";
 import { type Lockstep, lives, lockstep, processesOf, type Scratch, scratch, until } from "../up/support.ts";
+
+import { asked, emptyBecause, QUERIES } from "./queries.ts";
 
 interface Sample {
   readonly metric: Readonly<Record<string, string>>;
@@ -91,6 +93,28 @@ describe.skipIf(missing)(`up --monitoring, with a real Prometheus${why}`, () => 
     expect(targets.length).toBeGreaterThanOrEqual(2);
   });
 
+  it("answers every query of the dashboards with data, those about GPUs with none", async () => {
+    const { runId } = JSON.parse(readFileSync(join(out, "config.json"), "utf8")) as { runId: string };
+    const empty = async () => {
+      const answers = await Promise.all(QUERIES.map(({ expression }) => query(asked(expression, runId))));
+      return QUERIES.filter((one, index) => answers[index]!.length === 0 && emptyBecause(one) === null);
+    };
+    // The dead worker is back and level, and a while has passed since, before the last of them has something to tell.
+    await until(async () => (await empty()).length === 0);
+    if (process.env.LOCKSTEP_QUERIES === undefined) return;
+    const rows = await Promise.all(
+      QUERIES.map(async (one) => {
+        const found = await query(asked(one.expression, runId));
+        const first = found[0] === undefined ? (emptyBecause(one) ?? "") : figureOf(found[0]);
+        return `| ${one.dashboard} | ${one.panel} | ${found.length} | ${first} |`;
+      }),
+    );
+    writeFileSync(
+      process.env.LOCKSTEP_QUERIES,
+      `| dashboard | panel | series | first |\n|---|---|---:|---|\n${rows.join("\n")}\n`,
+    );
+  });
+
   it("ends with the run, and lists nobody any more", async () => {
     run.signal("SIGINT");
     expect((await run.ended).code).toBe(130);
@@ -99,3 +123,9 @@ describe.skipIf(missing)(`up --monitoring, with a real Prometheus${why}`, () => 
     expect(existsSync(join(out, "monitoring", "data"))).toBe(true);
   });
 });
+
+const figureOf = ({ metric, value }: Sample): string => {
+  const { worker, part, reason, outcome, phase } = metric;
+  const which = [worker ?? part, reason ?? outcome ?? phase].filter((text) => text !== undefined).join(" ");
+  return `${Number(Number(value[1]).toPrecision(4))}${which === "" ? "" : ` (${which})`}`;
+};

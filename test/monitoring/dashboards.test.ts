@@ -1,0 +1,64 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { DASHBOARDS } from "../../deploy/grafana/source/dashboards.ts";
+import { generated } from "../../deploy/grafana/source/generate.ts";
+import { METRICS, PROCESS_METRICS } from "../../shared/metrics/table.ts";
+import { QUERIES } from "./queries.ts";
+
+const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const folder = "deploy/grafana/dashboards";
+const records = [...readFileSync(file("deploy/prometheus/rules.yml"), "utf8").matchAll(/- record: (\S+)/g)].map(
+  (m) => m[1],
+);
+
+describe("the dashboards", () => {
+  it("are the files of deploy/grafana (write them with vitest --update)", async () => {
+    for (const [name, content] of generated()) await expect(content).toMatchFileSnapshot(file(`${folder}/${name}`));
+    expect(readdirSync(file(folder)).sort()).toEqual([...generated().keys()].sort());
+  });
+
+  it("ask for metrics and recording rules that exist", () => {
+    const text = QUERIES.map(({ expression }) => expression).join("\n");
+    const names = text.match(/(?<![:\w])(?:lockstep|nodejs|process)_[a-z0-9_]+(?![:\w])/g) ?? [];
+    const known = new Set<string>([...Object.keys(METRICS), ...Object.keys(PROCESS_METRICS)]);
+    const base = (name: string) => (known.has(name) ? name : name.replace(/_bucket$/, ""));
+    expect(names.map(base).filter((name) => !known.has(name))).toEqual([]);
+    for (const name of text.match(/(?:run|worker):lockstep_\w+:\w+/g) ?? []) expect(records).toContain(name);
+  });
+
+  it("say what each panel means, ask only about the chosen run, and fit into Grafana's 24 columns", () => {
+    for (const { name, rows } of DASHBOARDS) {
+      for (const { title, description, width } of rows.flatMap(({ panels }) => panels)) {
+        expect(description, `${name}: ${title}`).toMatch(/\.$/);
+        expect(24 % width, `${name}: ${title}`).toBe(0);
+      }
+    }
+    for (const { expression, panel } of QUERIES) {
+      const selectors = expression.match(/\{[^}]*\}/g) ?? [];
+      expect(selectors.length, panel).toBeGreaterThan(0);
+      for (const selector of selectors) expect(selector, panel).toContain('run=~"$run"');
+    }
+  });
+
+  it("have the data source and run as variables, links to each other and the annotations", () => {
+    for (const content of generated().values()) {
+      const board = JSON.parse(content) as {
+        uid: string;
+        templating: { list: { name: string }[] };
+        links: { tags: string[] }[];
+        annotations: { list: { name: string; expr: string }[] };
+        panels: { id?: number; type: string; datasource?: { uid: string } }[];
+      };
+      expect(board.templating.list.map(({ name }) => name)).toEqual(["datasource", "run"]);
+      expect(board.links[0]?.tags).toEqual(["lockstep"]);
+      expect(board.annotations.list.map(({ name }) => name)).toEqual([
+        "Changes of view",
+        "Failures",
+        "Epochs",
+        "Alerts",
+      ]);
+      for (const { type, datasource } of board.panels) if (type !== "row") expect(datasource?.uid).toBe("$datasource");
+    }
+  });
+});
