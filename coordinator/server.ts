@@ -101,10 +101,10 @@ const unary =
     }
   };
 
-/** A batch of predictions as a file: u32 length of a JSON header, the header, logits, maps (float32, little-endian). */
-function encodeBatch({ from, samples, classes, mapHeight, mapWidth, logits, maps }: PredictionsRequest): Buffer {
-  const header = Buffer.from(JSON.stringify({ from, samples, classes, mapHeight, mapWidth }));
+/** A batch of predictions as a file: u32 length of a JSON header, the header, then floats (little-endian). */
+function encodeBatch({ run: _, batch: __, logits, plainLogits, maps, ...facts }: PredictionsRequest): Buffer {
+  const header = Buffer.from(JSON.stringify({ ...facts, plain: plainLogits.length > 0 }));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(header.length);
-  return Buffer.concat([length, header, logits, maps]);
+  return Buffer.concat([length, header, logits, plainLogits, maps]);
 }

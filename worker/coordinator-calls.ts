@@ -83,8 +83,9 @@ export async function pushPredictions(
   result: EvaluatedBatch,
 ): Promise<void> {
   const bytes = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-  const { from, samples, classes, mapHeight, mapWidth, logits, maps } = result;
-  const request = { run, batch, from, samples, classes, mapHeight, mapWidth, logits: bytes(logits), maps: bytes(maps) };
+  const { logits, plainLogits, maps, ...facts } = result;
+  const floats = { logits: bytes(logits), plainLogits: bytes(plainLogits), maps: bytes(maps) };
+  const request = { run, batch, ...facts, ...floats };
   for (let attempt = 0; attempt < TRIES; attempt++) {
     const client = channel();
     const delivered =

@@ -7,7 +7,8 @@ import { type Compared, compare } from "../../worker/evaluation/comparison.ts";
 import { type Evaluated, evaluateCheckpoint } from "../../worker/evaluation/evaluate.ts";
 import { eventFacts, readLines } from "../../worker/evaluation/history.ts";
 import { renderComparison } from "../../worker/evaluation/page.ts";
-import { writeWhole } from "../../worker/evaluation/report.ts";
+import type { PictureChoice } from "../../worker/evaluation/picture-files.ts";
+import { writeWhole } from "../../worker/evaluation/whole-file.ts";
 import { obtainDataDirectory } from "../data/locations.ts";
 import { FetchDisplay } from "../data/progress.ts";
 import { builtProgram } from "../up/built.ts";
@@ -24,6 +25,8 @@ const PROCESS_BYTES = 1.5e9;
 export async function evaluate(given: readonly string[], options: EvaluateCommandOptions): Promise<number> {
   const processes = processesOf(options.workers);
   const devices = devicesOf(options.devices);
+  const examined = examinedOf(options.examine);
+  const pictures = pictureChoice(options.pictures);
   const checkpoints = distinctNames(given.map(findCheckpoint));
   const interrupts = new Interrupts();
   const out = resolve(options.report ?? "evaluation");
@@ -38,6 +41,9 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
         outDirectory,
         processes,
         devices,
+        examined,
+        regions: options.regions ?? null,
+        pictures,
         program: builtProgram("worker/evaluation/predict-main.js"),
         events: eventsOf(checkpoint),
         signal,
@@ -55,6 +61,17 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
   } finally {
     interrupts.close();
   }
+}
+
+function examinedOf(text: string): number {
+  if (/^\d{1,5}$/.test(text)) return Number(text);
+  throw usage(`--examine must be a whole number up to 99999; it is "${text}".`);
+}
+
+function pictureChoice(text: string | undefined): PictureChoice | null {
+  if (text === undefined || text === "all" || text === "errors") return text ?? null;
+  if (/^\d+(,\d+)*$/.test(text)) return text.split(",").map(Number);
+  throw usage(`--pictures must be all, errors, or places of test images such as 3,17,200; it is "${text}".`);
 }
 
 function processesOf(text: string | undefined): number {
@@ -93,12 +110,16 @@ const eventsOf = ({ run }: Checkpoint) =>
   run === null ? [] : eventFacts(readLines(join(run, "events.ndjson")).flatMap(withSentence));
 
 /** One line that is rewritten on a terminal, a line for every tenth elsewhere. */
-function progressOf(name: string): (done: number, images: number) => void {
+function progressOf(name: string): (what: "predicted" | "examined", done: number, images: number) => void {
   const terminal = process.stderr.isTTY === true;
   let told = 0;
-  return (done, images) => {
+  let before = "predicted";
+  return (what, done, images) => {
+    if (what !== before) told = 0;
+    before = what;
     const tenth = Math.floor((10 * done) / images);
-    const line = `evaluating ${name}: ${done.toLocaleString("en")} of ${images.toLocaleString("en")} images`;
+    const doing = what === "predicted" ? "evaluating" : "examining maps of";
+    const line = `${doing} ${name}: ${done.toLocaleString("en")} of ${images.toLocaleString("en")} images`;
     if (terminal) process.stderr.write(`\r${line}\u001b[K${done === images ? "\n" : ""}`);
     else if (tenth > told) process.stderr.write(`${line}\n`);
     told = tenth;
@@ -125,7 +146,7 @@ const comparedOf = ({ name }: Checkpoint, { report, predictions, pool }: Evaluat
   predictions,
   parameters: pool.parameters,
   weightBytes: pool.weightBytes,
-  imagesPerSecond: pool.imagesPerSecond,
+  imagesPerSecond: predictions.samples / pool.predictionSeconds,
   report: page,
 });
 

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { sentenceOfEvent } from "../../coordinator/account.ts";
@@ -11,7 +12,11 @@ import { SafetensorsFile } from "../../shared/model/safetensors.ts";
 import { type ExportedModel, exportModel } from "../../worker/compute/export.ts";
 import { tensorsOf } from "../../worker/compute/model-tensors.ts";
 import { buildModel } from "../../worker/compute/models/index.ts";
+import { type MapMethod, mapMethodOf } from "../../worker/compute/predictor.ts";
 import { loadTensorFlow } from "../../worker/compute/tensorflow.ts";
+import { findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
+import { examineMaps } from "../../worker/evaluation/evaluate.ts";
+import type { Faithfulness } from "../../worker/evaluation/faithfulness/result.ts";
 import { eventFacts, readLines, stepFacts } from "../../worker/evaluation/history.ts";
 import {
   decodePredictions,
@@ -20,6 +25,8 @@ import {
   type Predictions,
 } from "../../worker/evaluation/predictions.ts";
 import { buildReport, type ReportFacts } from "../../worker/evaluation/report.ts";
+import { writeTryPage } from "../../worker/evaluation/try-page.ts";
+import { builtProgram } from "./built.ts";
 import { readBatches } from "./predicted-batches.ts";
 import { readRunConfig } from "./prepare.ts";
 
@@ -31,12 +38,14 @@ export async function conclude(directory: string): Promise<void> {
   const config = readRunConfig(directory);
   const dataset = openDataset(config.place.dataDirectory);
   try {
-    const model = await exportFrom(directory, config, dataset);
+    const { mapMethod, ...model } = await exportFrom(directory, config, dataset);
     const figures = { weightsSha256: model.weightsSha256, parameters: model.parameters, modelBytes: model.modelBytes };
     const summary = { ...readJson(join(directory, "summary.json")), ...figures };
     writeJson(join(directory, "summary.json"), summary);
     if (config.place.evaluation === null) return;
-    const accuracy = await report(directory, config, dataset, summary);
+    const faithfulness = await examined(directory, config);
+    const accuracy = await report(directory, config, dataset, summary, { mapMethod, faithfulness });
+    writeTryPage(join(directory, "model"), config.recipe.flipAveraging, join(directory, "report"));
     writeJson(join(directory, "summary.json"), { ...summary, accuracy });
     // All that they held is in report/predictions.safetensors.
     rmSync(join(directory, "report", "predictions"), { recursive: true, force: true });
@@ -49,7 +58,9 @@ const manifestSchema = z.array(
   z.object({ file: z.string(), tip: z.object({ step: z.number(), lineage: z.string() }) }),
 );
 
-async function exportFrom(directory: string, config: Config, dataset: Dataset): Promise<ExportedModel> {
+type Exported = ExportedModel & { readonly mapMethod: MapMethod };
+
+async function exportFrom(directory: string, config: Config, dataset: Dataset): Promise<Exported> {
   const { recipe, place } = config;
   const checkpoints = manifestSchema.parse(readJson(join(directory, "checkpoints", "manifest.json")));
   const newest = checkpoints.reduce<(typeof checkpoints)[number] | null>(
@@ -70,7 +81,7 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
   try {
     const vector = await file.floats(recipe.ema === null ? "weights" : "ema");
     const side = recipe.resolutions.reduce((most, resolution) => Math.max(most, resolution.side), 0);
-    return await exportModel(model, layout, vector, join(directory, "model"), {
+    const exported = await exportModel(model, layout, vector, join(directory, "model"), {
       model: recipe.model.name,
       classNames: dataset.classNames,
       inputShape: [side, side, channels],
@@ -84,14 +95,40 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
         weights: recipe.ema === null ? "weights" : "moving average",
       },
     });
+    return { ...exported, mapMethod: mapMethodOf(tf, model) };
   } finally {
     await file.close();
   }
 }
 
-async function report(directory: string, config: Config, dataset: Dataset, facts: ReportFacts) {
+/** Whether the maps are true, asked of the model that was exported, in as many processes as there were workers. */
+async function examined(directory: string, { place }: Config): Promise<Faithfulness | null> {
+  const count = place.evaluation!.examined;
+  if (count === 0) return null;
+  process.stderr.write(`Examining the maps of ${count} test images.\n`);
+  return examineMaps(
+    {
+      checkpoint: findCheckpoint(join(directory, "model")),
+      dataDirectory: place.dataDirectory,
+      processes: Math.min(place.workers, availableParallelism()),
+      devices: ["cpu"],
+      program: builtProgram("worker/evaluation/predict-main.js"),
+      signal: new AbortController().signal,
+    },
+    count,
+  );
+}
+
+async function report(
+  directory: string,
+  config: Config,
+  dataset: Dataset,
+  facts: ReportFacts,
+  maps: { readonly mapMethod: MapMethod; readonly faithfulness: Faithfulness | null },
+) {
   const { accuracy } = await buildReport({
     predictions: predictionsOf(directory, dataset),
+    ...maps,
     images: dataset.test,
     classNames: dataset.classNames,
     config,

@@ -5,11 +5,18 @@ import { LockstepError } from "../../shared/errors.ts";
 import type { PredictedBatch } from "../../worker/evaluation/predictions.ts";
 
 const whole = z.number().int().min(0);
-const headerSchema = z.object({ from: whole, samples: whole, classes: whole, mapHeight: whole, mapWidth: whole });
+const headerSchema = z.object({
+  from: whole,
+  samples: whole,
+  classes: whole,
+  mapHeight: whole,
+  mapWidth: whole,
+  plain: z.boolean().describe("Whether logits without flip averaging follow"),
+});
 
 /**
  * One file of report/predictions, as the coordinator stores what a worker predicted: u32 length of a JSON header, the
- * header, then float32 little-endian logits [samples, classes] and maps [samples, 2, mapHeight, mapWidth].
+ * header, then float32 little-endian logits [samples, classes], maybe such plain logits, and maps [samples, 2, mapHeight, mapWidth].
  * @throws LockstepError LS_EVALUATION_FILE where it is something else.
  */
 export function decodeBatch(bytes: Uint8Array, file: string): PredictedBatch {
@@ -18,20 +25,26 @@ export function decodeBatch(bytes: Uint8Array, file: string): PredictedBatch {
   if (bytes.length < 4) throw damaged("it is cut off");
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   if (4 + length > bytes.length) throw damaged("its header is cut off");
-  let header: z.infer<typeof headerSchema>;
+  let head: z.infer<typeof headerSchema>;
   try {
-    header = headerSchema.parse(JSON.parse(Buffer.from(bytes.subarray(4, 4 + length)).toString("utf8")));
+    head = headerSchema.parse(JSON.parse(Buffer.from(bytes.subarray(4, 4 + length)).toString("utf8")));
   } catch (cause) {
     throw damaged("its header is wrong", cause);
   }
   // A copy, which starts at an address that floats may have.
   const data = new Uint8Array(bytes.subarray(4 + length));
+  const { plain, ...header } = head;
   const logits = header.samples * header.classes;
-  const maps = header.samples * 2 * header.mapHeight * header.mapWidth;
-  if (data.length !== (logits + maps) * 4)
-    throw damaged(`${data.length} bytes follow its header, not ${(logits + maps) * 4}`);
+  const plainEnd = plain ? 2 * logits : logits;
+  const expected = 4 * (plainEnd + header.samples * 2 * header.mapHeight * header.mapWidth);
+  if (data.length !== expected) throw damaged(`${data.length} bytes follow its header, not ${expected}`);
   const floats = new Float32Array(data.buffer);
-  return { ...header, logits: floats.slice(0, logits), maps: floats.slice(logits) };
+  return {
+    ...header,
+    logits: floats.slice(0, logits),
+    plainLogits: floats.slice(logits, plainEnd),
+    maps: floats.slice(plainEnd),
+  };
 }
 
 /** All batches that a directory holds, in any order. */

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { datasetFacts, machineFacts } from "../../shared/config/facts.ts";
 import { type ConfigFile, readConfigFile } from "../../shared/config/files.ts";
 import { type RunOptions, usage } from "../../shared/config/options.ts";
+import { defaultEvaluation } from "../../shared/config/place.ts";
 import { resolveConfig } from "../../shared/config/resolve.ts";
 import type { Config, Place, Recipe } from "../../shared/config/schema.ts";
 import { openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
@@ -50,7 +51,7 @@ async function placeOf(before: Config, given: RunOptions, file: ConfigFile | nul
   const workers = given.workers ?? merged.workers;
   const dataDirectory = resolve(given.data ?? merged.dataDirectory);
   const dataset = openDataset(dataDirectory);
-  const evaluation = merged.evaluation ?? { batch: Math.min(100, Math.max(1, dataset.test.count)) };
+  const evaluation = merged.evaluation ?? defaultEvaluation(dataset.test.count);
   dataset.close();
   if ((await trainingSha256(dataDirectory)) !== before.recipe.data.sha256) {
     throw new LockstepError("LS_CONFIG_DATA", `${dataDirectory} holds other training data than this run began with.`, {

@@ -1,7 +1,7 @@
 import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
 import type { ConfigFile, ModelFile } from "./files.ts";
 import { type RunOptions, usage } from "./options.ts";
-import { DEFAULT_BALANCE, type Place, type Recipe } from "./schema.ts";
+import { DEFAULT_BALANCE, EXAMINED_IMAGES, type Place, type Recipe } from "./schema.ts";
 import { DEFAULT_TIMING } from "./timing.ts";
 
 /** What one worker takes besides its vectors: Node, TensorFlow and its working memory for a micro-batch. */
@@ -31,7 +31,7 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
     throw usage(`--min-workers ${minWorkers} is more than the ${workers} workers of the run.`, "Raise --workers.");
   }
   const wantsEvaluation = options.eval ?? before.evaluation !== null;
-  const evaluation = before.evaluation ?? { batch: Math.min(EVALUATION_BATCH, Math.max(1, dataset.testImages)) };
+  const evaluation = before.evaluation ?? defaultEvaluation(dataset.testImages);
   return {
     workers,
     minWorkers,
@@ -46,6 +46,12 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
     nats: run.nats,
   };
 }
+
+/** How a test set of this many images is evaluated where nobody says otherwise. */
+export const defaultEvaluation = (testImages: number): NonNullable<Place["evaluation"]> => ({
+  batch: Math.min(EVALUATION_BATCH, Math.max(1, testImages)),
+  examined: EXAMINED_IMAGES,
+});
 
 /** One worker for each core, no more than shards, no more than memory allows, at least one. */
 function defaultWorkers({ cores, memoryBytes }: MachineFacts, shards: number): number {

@@ -6,6 +6,9 @@ import { brokenRelations, DEFAULT_TIMING } from "./timing.ts";
  * hashed, and a change forks a new run. The place part says where the run happens and may change on resume.
  */
 
+/** Enough images for a clear answer about the maps, and a fraction of a minute of work. */
+export const EXAMINED_IMAGES = 40;
+
 const positive = z.number().int().positive();
 const fraction = z.number().min(0).max(1);
 const perChannel = z.array(z.number()).min(1);
@@ -172,7 +175,17 @@ export const placeSchema = z.strictObject({
   modelFile: z.string().nullable(),
   listen: z.string(),
   /** null: evaluation is skipped (`--no-eval`). */
-  evaluation: z.strictObject({ batch: positive }).nullable(),
+  evaluation: z
+    .strictObject({
+      batch: positive,
+      examined: z
+        .number()
+        .int()
+        .min(0)
+        .describe("Test images whose maps are examined for truth")
+        .default(EXAMINED_IMAGES),
+    })
+    .nullable(),
   checkpoint: z.strictObject({ everySteps: positive, keep: positive }),
   timing: timingSchema,
   balance: balanceSchema.default(DEFAULT_BALANCE),

@@ -15,7 +15,11 @@ import { philox } from "./philox.ts";
  * | fingerprint    | free to the fingerprint                |           |       |
  * | synthetic      | 0 training image, 1 test image, 2 order | image id  |       |
  * | mixing         | step                                   | shard     |       |
- * | evaluation     | 0 bootstrap, 1 choice of examples      | class     |       |
+ * | evaluation     | 0 bootstrap                            |           |       |
+ * |                | 1 choice of examples                   | class     |       |
+ * |                | 2 choice of images whose map is probed |           |       |
+ * |                | 3 weights shuffled                     | layer     |       |
+ * |                | 4 noise of imputed pixels, 5 any order | image id  |       |
  */
 export const DOMAIN = {
   deal: 1,

@@ -44,6 +44,8 @@ export interface PredictionsRequest {
   readonly mapHeight: number;
   readonly mapWidth: number;
   readonly logits: Buffer;
+  /** Empty where the run does not average over mirror images. */
+  readonly plainLogits: Buffer;
   readonly maps: Buffer;
 }
 

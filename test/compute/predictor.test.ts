@@ -1,8 +1,9 @@
 import type { SymbolicTensor } from "@tensorflow/tfjs-layers";
 import { expect, test } from "vitest";
+import { GradCam } from "../../worker/compute/grad-cam.ts";
 import { alexnet } from "../../worker/compute/models/alexnet.ts";
 import { resnet } from "../../worker/compute/models/resnet.ts";
-import { Predictor } from "../../worker/compute/predictor.ts";
+import { mapMethodOf, Predictor } from "../../worker/compute/predictor.ts";
 import { resnetForward, weightsOf } from "../models/reference/networks.ts";
 import { Tape, value } from "../models/reference/tape.ts";
 import { Bench, fillNormal, fillWeights, tensorflow } from "./support.ts";
@@ -116,4 +117,45 @@ test("maps exist for both built-in models as they are trained", () => {
     const bench = new Bench(tf, model, { classes: 10 });
     expect(new Predictor(tf, model, bench.layout, bench.weights).hasExactMaps).toBe(true);
   }
+});
+
+test("Grad-CAM of pooling and a dense layer is the exact map without its bias, by the chain rule, and leaks nothing", () => {
+  const { model, bench, predictor, images } = small();
+  const exact = predictor.run(images, SHAPE, false).maps!;
+  const area = exact.height * exact.width;
+  const bias = bench.tensors(bench.weights).find(({ name }) => name === "logits/bias")!.data;
+  const classes = Int32Array.of(0, 1, 2, 3, 0, 1);
+  const x = tf.tensor4d(images, [...SHAPE]);
+  const gradients = GradCam.of(tf, model)!;
+  gradients.maps(x, classes).dispose();
+  const { numTensors } = tf.memory();
+  const maps = gradients.maps(x, classes);
+  expect(maps.shape).toEqual([6, exact.height, exact.width]);
+  maps.dataSync().forEach((value, i) => {
+    const label = classes[Math.floor(i / area)]!;
+    expect(value * area + bias[label]!).toBeCloseTo(exact.values[i * CLASSES + label]!, 4);
+  });
+  tf.dispose(maps);
+  expect(tf.memory().numTensors).toBe(numTensors);
+  x.dispose();
+});
+
+test("models with another head have maps by gradients, each of its own image alone", () => {
+  const input = tf.input({ shape: [16, 16, 3] });
+  const features = tf.layers.conv2d({ filters: 4, kernelSize: 3, activation: "relu" }).apply(input) as SymbolicTensor;
+  const pooled = tf.layers.flatten().apply(tf.layers.maxPooling2d({}).apply(features)) as SymbolicTensor;
+  const model = tf.model({ inputs: input, outputs: tf.layers.dense({ units: 3 }).apply(pooled) as SymbolicTensor });
+  const bench = new Bench(tf, model, { classes: 3 });
+  fillWeights(bench);
+  expect(mapMethodOf(tf, model)).toBe("grad-cam");
+  const predictor = new Predictor(tf, model, bench.layout, bench.weights);
+  const images = bench.images.slice();
+  const classes = Int32Array.of(0, 1, 2, 0, 1, 2);
+  const first = predictor.gradientMaps(images, SHAPE, true, classes)!;
+  expect([first.height, first.width]).toEqual([14, 14]);
+  const others = images.slice();
+  fillNormal(others.subarray(PIXELS), 99, 3);
+  const second = predictor.gradientMaps(others, SHAPE, true, classes)!;
+  expect(second.values.slice(0, 196)).toEqual(first.values.slice(0, 196));
+  expect(second.values.slice(196)).not.toEqual(first.values.slice(196));
 });

@@ -1,28 +1,17 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { buildReport } from "../../worker/evaluation/report.ts";
+import { chromiumProgram, openBrowser, whyNoChromium } from "./chromium.ts";
 import { madeConfig, madeEvents, madeFacts, madeSteps } from "./made-run.ts";
 import { pretend, realData } from "./support.ts";
 
-const program = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
-const why = program === undefined ? " (skipped: no Chromium on this machine)" : "";
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
-describe.skipIf(program === undefined)(`the page in a real browser${why}`, () => {
+describe.skipIf(chromiumProgram === undefined)(`the page in a real browser${whyNoChromium}`, () => {
   let scratch: string;
   let browser: BrowserContext;
   let page: Page;
@@ -45,14 +34,7 @@ describe.skipIf(program === undefined)(`the page in a real browser${why}`, () =>
       outDirectory: join(scratch, "report"),
     });
     dataset.close();
-    const profile = join(scratch, "profile");
-    browser = await chromium.launchPersistentContext(profile, {
-      executablePath: program!,
-      headless: true,
-      args: FLAGS,
-      // Its launcher is a script that wants the system's tools, whatever the tests have on PATH.
-      env: { ...process.env, PATH: "/usr/local/bin:/usr/bin:/bin" } as Record<string, string>,
-    });
+    browser = await openBrowser(join(scratch, "profile"));
     page = browser.pages()[0] ?? (await browser.newPage());
     page.on("console", (message) => said.push(message.text()));
     page.on("pageerror", (error) => said.push(error.message));

@@ -1,7 +1,17 @@
-import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Tensor2D } from "@tensorflow/tfjs-core";
+import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import type { Config } from "../../shared/config/schema.ts";
@@ -12,7 +22,7 @@ import { exportModel } from "../../worker/compute/export.ts";
 import { initialWeights, tensorsOf } from "../../worker/compute/model-tensors.ts";
 import { buildModel } from "../../worker/compute/models/index.ts";
 import { findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
-import { predictAll } from "../../worker/evaluation/predict-pool.ts";
+import { predictTasks, runPool } from "../../worker/evaluation/predict-pool.ts";
 import { decodePredictions } from "../../worker/evaluation/predictions.ts";
 import { tensorflow } from "../compute/support.ts";
 import { lockstep, processesOf, type Scratch, scratch, until } from "../up/support.ts";
@@ -28,7 +38,7 @@ const predictionsOf = (report: string) => decodePredictions(readFileSync(at(repo
 const bytesOf = (report: string) => readFileSync(at(report, "predictions.safetensors"));
 
 async function evaluate(...args: string[]) {
-  const run = lockstep(["evaluate", ...args]);
+  const run = lockstep(["evaluate", "--examine", "3", ...args]);
   const { code } = await run.ended;
   return { code, out: run.out(), err: run.err() };
 }
@@ -47,7 +57,7 @@ async function writeRun(run: string, seed: number): Promise<void> {
       resolutions: [{ fromEpoch: 0, side: SIDE }],
       ema: null,
     },
-    place: { ...madeConfig.place, dataDirectory: at("data"), evaluation: { batch: BATCH } },
+    place: { ...madeConfig.place, dataDirectory: at("data"), evaluation: { batch: BATCH, examined: 4 } },
   };
   const model = await buildModel(tf, config.recipe.model, [SIDE, SIDE, 3], 10, null);
   const tensors = tensorsOf(model);
@@ -91,7 +101,24 @@ describe("lockstep evaluate", () => {
     }
     expect(Buffer.compare(bytesOf("same-1"), bytesOf("same-0"))).toBe(0);
     expect(Buffer.compare(bytesOf("same-2"), bytesOf("same-0"))).toBe(0);
+    const found = [0, 1, 2].map((i) => JSON.parse(readFileSync(at(`same-${i}`, "report.json"), "utf8")));
+    expect(found[0].faithfulness).toMatchObject({ images: 3, randomisation: { images: 3 } });
+    expect(found[1].faithfulness).toEqual(found[0].faithfulness);
+    expect(found[2].faithfulness).toEqual(found[0].faithfulness);
     expect(processesOf(place.path)).toEqual([]);
+  });
+
+  it("draws the pictures that are asked for, as PNG files", async () => {
+    const { code, err } = await evaluate(at("one"), "--report", at("drawn"), "--pictures", "3,7", "--examine", "0");
+    expect(code, err).toBe(0);
+    const names = readdirSync(at("drawn", "pictures"));
+    expect(names.map((name) => name.slice(0, 5))).toEqual(["00003", "00007"]);
+    expect(await sharp(at("drawn", "pictures", names[0]!)).metadata()).toMatchObject({
+      format: "png",
+      width: 4 * SIDE,
+    });
+    const none = await evaluate(at("one"), "--report", at("drawn"), "--pictures", "50", "--examine", "0");
+    expect(none.err).toContain("There is no test image 50; the last is 49. Give other images");
   });
 
   it("predicts what plain TensorFlow.js predicts, and each logit is the mean of its map", async () => {
@@ -182,7 +209,6 @@ describe("the processes that predict", () => {
   const options = (name: string, signal: AbortSignal) => ({
     checkpoint: findCheckpoint(at("one")),
     dataDirectory: at("data"),
-    images: 50,
     size: BATCH,
     processes: 2,
     devices: ["cpu"],
@@ -191,7 +217,7 @@ describe("the processes that predict", () => {
   });
 
   it("that die are told of, with their last words", async () => {
-    const work = predictAll(options("dies.mjs", new AbortController().signal));
+    const work = runPool(options("dies.mjs", new AbortController().signal), predictTasks(50, BATCH));
     await expect(work).rejects.toMatchObject({ code: "LS_EVALUATION_PROCESS" });
     await expect(work).rejects.toThrow(/SIGABRT: corrupted double-linked list/);
     expect(processesOf(program("dies.mjs"))).toEqual([]);
@@ -199,7 +225,7 @@ describe("the processes that predict", () => {
 
   it("end with an interruption, whatever they are doing", async () => {
     const controller = new AbortController();
-    const work = predictAll(options("silent.mjs", controller.signal));
+    const work = runPool(options("silent.mjs", controller.signal), predictTasks(50, BATCH));
     work.catch(() => {});
     await until(() => processesOf(program("silent.mjs")).length === 2);
     controller.abort(new Error("interrupted"));

@@ -48,7 +48,7 @@ export const madeConfig: Config = {
     outDirectory: "runs/brave-otter-0512",
     modelFile: null,
     listen: "127.0.0.1",
-    evaluation: { batch: 64 },
+    evaluation: { batch: 64, examined: 100 },
     checkpoint: { everySteps: 100, keep: 3 },
     timing: {
       heartbeatInterval: 300,

@@ -43,7 +43,7 @@ function made(shift: number): Classified {
 describe("against scikit-learn, statsmodels and SciPy", () => {
   const file = new URL("recorded/scikit-learn.json", import.meta.url);
   const recorded = JSON.parse(readFileSync(file, "utf8"));
-  const ours = analyse({ ...made(0), maps: null }, made(0));
+  const ours = analyse({ ...made(0), plainLogits: null, maps: null }, made(0));
 
   it("accuracy and its interval", () => {
     expect(ours.top1.value).toBe(recorded.top1);
@@ -76,7 +76,7 @@ describe("against scikit-learn, statsmodels and SciPy", () => {
   });
 
   it("McNemar's exact test and the paired bootstrap", () => {
-    const other = analyse({ ...made(1), maps: null });
+    const other = analyse({ ...made(1), plainLogits: null, maps: null });
     const { onlyFirst, onlySecond, pValue } = mcnemar(ours.right, other.right);
     expect([onlyFirst, onlySecond]).toEqual([recorded.mcnemar.table[0][1], recorded.mcnemar.table[1][0]]);
     expect(pValue).toBeCloseTo(recorded.mcnemar.pValue, 10);
@@ -126,6 +126,7 @@ describe("cases worked by hand", () => {
         ],
         [0, 1],
       ),
+      plainLogits: null,
       maps: null,
     };
     expect(() => analyse(broken)).toThrow(expect.objectContaining({ code: "LS_EVALUATION_NOT_FINITE" }));

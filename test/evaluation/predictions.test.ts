@@ -20,7 +20,16 @@ const cut = (size: number): PredictedBatch[] =>
     const to = Math.min(labels.length, from + size);
     const logits = whole.logits.slice(from * 5, to * 5);
     const maps = values.slice(from * area, to * area);
-    return { from, samples: to - from, classes: 5, logits, mapHeight: height, mapWidth: width, maps };
+    return {
+      from,
+      samples: to - from,
+      classes: 5,
+      logits,
+      plainLogits: new Float32Array(0),
+      mapHeight: height,
+      mapWidth: width,
+      maps,
+    };
   });
 
 describe("merged predictions", () => {

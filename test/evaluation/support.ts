@@ -62,5 +62,12 @@ export function pretend(labels: ArrayLike<number>, classes = 10, seed = 1): Pred
       }
     });
   }
-  return { samples, classes, logits, labels: Int32Array.from(labels), maps: { height, width, values } };
+  return {
+    samples,
+    classes,
+    logits,
+    plainLogits: null,
+    labels: Int32Array.from(labels),
+    maps: { height, width, values },
+  };
 }

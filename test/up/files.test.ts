@@ -141,7 +141,7 @@ describe("a run's directory", () => {
 });
 
 describe("a batch of predictions as a file", () => {
-  const header = { from: 3, samples: 2, classes: 2, mapHeight: 1, mapWidth: 2 };
+  const header = { from: 3, samples: 2, classes: 2, mapHeight: 1, mapWidth: 2, plain: false };
   const encode = (head: object, floats: readonly number[]) => {
     const json = Buffer.from(JSON.stringify(head));
     const length = Buffer.alloc(4);

@@ -82,9 +82,11 @@ export interface EvaluatedBatch {
   readonly classes: number;
   /** float32 [samples, classes] */
   readonly logits: Float32Array;
+  /** float32 [samples, classes] without flip averaging; empty where the run does not average. */
+  readonly plainLogits: Float32Array;
   readonly mapHeight: number;
   readonly mapWidth: number;
-  /** float32 [samples, 2, mapHeight, mapWidth]: maps of the predicted and of the true class; empty without exact maps. */
+  /** float32 [samples, 2, mapHeight, mapWidth]: maps of the predicted and of the true class; empty where the model has no maps. */
   readonly maps: Float32Array;
 }
 

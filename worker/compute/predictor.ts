@@ -1,12 +1,15 @@
 import type { Tensor, Tensor2D, Tensor4D } from "@tensorflow/tfjs-core";
 import type { LayersModel, SymbolicTensor } from "@tensorflow/tfjs-layers";
 import type { Layout } from "../../shared/model/layout.ts";
+import { GradCam } from "./grad-cam.ts";
 import { layersOf, tensorsOf } from "./model-tensors.ts";
 import type { TensorFlow } from "./tensorflow.ts";
 
 export interface Prediction {
   /** float32 [samples, classes] */
   readonly logits: Float32Array;
+  /** float32 [samples, classes]: without flip averaging. */
+  readonly plainLogits: Float32Array;
   /**
    * Class activation maps of every class, float32 [samples, mapHeight, mapWidth, classes]; null for models that do not
    * end in global average pooling and one dense layer.
@@ -14,12 +17,16 @@ export interface Prediction {
   readonly maps: { readonly values: Float32Array; readonly height: number; readonly width: number } | null;
 }
 
+/** How a model's maps are made: exactly, by gradients, or not at all. */
+export type MapMethod = "cam" | "grad-cam" | null;
+
 /** Runs the model as its users will: moving statistics, no dropout, weights from a flat vector. */
 export class Predictor {
   private readonly tf: TensorFlow;
   private readonly model: LayersModel;
   /** Images to [features before pooling, logits], where the model ends in pooling and a dense layer. */
   private readonly withFeatures: LayersModel | null;
+  private readonly gradients: GradCam | null;
 
   constructor(tf: TensorFlow, model: LayersModel, layout: Layout, weights: Float32Array) {
     this.tf = tf;
@@ -31,10 +38,40 @@ export class Predictor {
       tf.tidy(() => writable.write(tf.tensor(weights.slice(offset, offset + size), [...spec.shape])));
     }
     this.withFeatures = featuresOf(tf, model);
+    this.gradients = this.withFeatures === null ? GradCam.of(tf, model) : null;
   }
 
   get hasExactMaps(): boolean {
     return this.withFeatures !== null;
+  }
+
+  get mapMethod(): MapMethod {
+    return mapMethodOf(this.tf, this.model);
+  }
+
+  /**
+   * Maps of one class of each sample by gradients, for models without exact ones.
+   * @returns float32 [samples, height, width], or null for a model in which no layer has places
+   */
+  gradientMaps(
+    images: Float32Array,
+    shape: readonly [number, number, number, number],
+    flipAveraging: boolean,
+    classes: Int32Array,
+  ): Prediction["maps"] {
+    const { tf, gradients } = this;
+    if (gradients === null) return null;
+    let maps: Prediction["maps"] = null;
+    tf.tidy(() => {
+      const x = tf.tensor4d(images, [...shape] as [number, number, number, number]);
+      const straight = gradients.maps(x, classes);
+      const [, height, width] = straight.shape;
+      const mean = flipAveraging
+        ? straight.add(gradients.maps(x.reverse(2) as Tensor4D, classes).reverse(2)).mul(0.5)
+        : straight;
+      maps = { values: mean.dataSync() as Float32Array, height, width };
+    });
+    return maps;
   }
 
   /**
@@ -48,15 +85,36 @@ export class Predictor {
       const x = tf.tensor4d(images, [...shape] as [number, number, number, number]);
       const straight = this.forward(x);
       if (!flipAveraging) {
-        prediction = this.read(straight);
+        prediction = this.read(straight, straight.logits);
         return;
       }
       const mirrored = this.forward(x.reverse(2) as Tensor4D);
       const logits = straight.logits.add(mirrored.logits).mul(0.5) as Tensor2D;
       const maps = straight.maps === null ? null : (straight.maps.add(mirrored.maps!.reverse(2)).mul(0.5) as Tensor4D);
-      prediction = this.read({ logits, maps });
+      prediction = this.read({ logits, maps }, straight.logits);
     });
     return prediction!;
+  }
+
+  /** Names of the layers with weights, the output's first. */
+  get weightedLayers(): readonly string[] {
+    return layersOf(this.model)
+      .filter((layer) => layer.weights.length > 0)
+      .map(({ name }) => name)
+      .reverse();
+  }
+
+  /** Changes a layer's weights for good, each tensor by itself. */
+  alter(name: string, change: (values: Float32Array) => void): void {
+    const { tf } = this;
+    for (const { variable, layer } of tensorsOf(this.model)) {
+      if (layer.name !== name) continue;
+      tf.tidy(() => {
+        const values = variable.read().dataSync().slice() as Float32Array;
+        change(values);
+        (variable as unknown as { write(value: Tensor): void }).write(tf.tensor(values, [...variable.shape]));
+      });
+    }
   }
 
   private forward(x: Tensor4D): { logits: Tensor2D; maps: Tensor4D | null } {
@@ -71,13 +129,20 @@ export class Predictor {
     return { logits, maps: maps as Tensor4D };
   }
 
-  private read({ logits, maps }: { logits: Tensor2D; maps: Tensor4D | null }): Prediction {
+  private read({ logits, maps }: { logits: Tensor2D; maps: Tensor4D | null }, plain: Tensor2D): Prediction {
     return {
       logits: logits.dataSync() as Float32Array,
+      plainLogits: plain.dataSync() as Float32Array,
       maps:
         maps === null ? null : { values: maps.dataSync() as Float32Array, height: maps.shape[1], width: maps.shape[2] },
     };
   }
+}
+
+/** How maps of such a model are made. */
+export function mapMethodOf(tf: TensorFlow, model: LayersModel): MapMethod {
+  if (featuresOf(tf, model) !== null) return "cam";
+  return GradCam.of(tf, model) === null ? null : "grad-cam";
 }
 
 /** The model with the input of its global average pooling as a second output, or null where it has another end. */

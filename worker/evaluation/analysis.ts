@@ -1,4 +1,5 @@
 import { type MapKind, mapOf, normaliseMap } from "./maps.ts";
+import { type Difference, pairedBootstrap } from "./metrics/bootstrap.ts";
 import { type Calibration, calibrationOf } from "./metrics/calibration.ts";
 import { type ConfusedPair, type Confusion, confusedPairs, confusionOf } from "./metrics/confusion.ts";
 import type { Proportion } from "./metrics/interval.ts";
@@ -31,6 +32,8 @@ export interface Analysis {
   readonly meanConfidence: number;
   readonly riskCoverage: RiskCoverage;
   readonly temperature: Temperature | null;
+  /** What averaging over mirror images is worth; null where it is not done. */
+  readonly flipAveraging: { readonly plainTop1: Proportion; readonly gain: Difference } | null;
   /** What the maps of the predicted classes say, over the whole test set. */
   readonly mapKinds: Readonly<Record<MapKind, number>> | null;
 }
@@ -78,6 +81,7 @@ export function analyse(predictions: Predictions, heldOut: Classified | null = n
     meanConfidence: sure.reduce((sum, value) => sum + value, 0) / Math.max(1, samples),
     riskCoverage: riskCoverage(sure, right),
     temperature: heldOut === null ? null : scaled(predictions, right, heldOut),
+    flipAveraging: flipGain(predictions, right),
     mapKinds: kindsOf(predictions),
   };
 }
@@ -91,6 +95,13 @@ function scaled(predictions: Predictions, right: readonly boolean[], heldOut: Cl
     expectedCalibrationError: calibrationOf(sure, right).ece,
     negativeLogLikelihood: negativeLogLikelihood(predictions, value),
   };
+}
+
+function flipGain(predictions: Predictions, right: readonly boolean[]): Analysis["flipAveraging"] {
+  if (predictions.plainLogits === null) return null;
+  const plain = { ...predictions, logits: predictions.plainLogits };
+  const rightWithout = Array.from(predictedClasses(plain), (label, i) => label === predictions.labels[i]);
+  return { plainTop1: topK(plain, 1), gain: pairedBootstrap(right, rightWithout) };
 }
 
 function kindsOf({ samples, maps }: Predictions): Record<MapKind, number> | null {

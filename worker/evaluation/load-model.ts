@@ -35,7 +35,7 @@ export async function loadModel(tf: TensorFlow, checkpoint: Checkpoint): Promise
   const { weights, config } = checkpoint;
   return weights.kind === "step"
     ? loadStep(tf, weights.file, config!)
-    : loadExported(tf, weights.directory, config?.recipe.flipAveraging ?? false);
+    : loadExported(tf, weights.directory, config?.recipe ?? { flipAveraging: false, seed: 0 });
 }
 
 async function loadStep(tf: TensorFlow, path: string, { recipe, place }: Config): Promise<LoadedModel> {
@@ -61,7 +61,11 @@ const metadataSchema = z.object({
   deviation: z.string().transform((text) => z.array(z.number()).parse(JSON.parse(text))),
 });
 
-async function loadExported(tf: TensorFlow, directory: string, flipAveraging: boolean): Promise<LoadedModel> {
+async function loadExported(
+  tf: TensorFlow,
+  directory: string,
+  { flipAveraging, seed }: Pick<EvaluationConfig["recipe"], "flipAveraging" | "seed">,
+): Promise<LoadedModel> {
   const path = join(directory, "model.safetensors");
   if (!existsSync(path)) throw unfit(directory, "model.safetensors is missing");
   const file = await SafetensorsFile.open(path);
@@ -89,7 +93,7 @@ async function loadExported(tf: TensorFlow, directory: string, flipAveraging: bo
         cutout: 0,
       },
       resolutions: [{ fromEpoch: 0, side: inputShape[0] }],
-      seed: 0,
+      seed,
       flipAveraging,
       data: { classes: classes.length },
     });

@@ -25,6 +25,9 @@ const PALETTE = (() => {
   return table;
 })();
 
+/** The colours of 256 strengths, RGBA. */
+export const paletteBytes = (): Uint8Array => Uint8Array.from(PALETTE);
+
 function channelsOf(colour: string): [number, number, number] {
   const parts = /^#/.test(colour)
     ? colour

@@ -1,11 +1,9 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { Eta } from "eta";
 import type { Analysis } from "./analysis.ts";
 import type { ComparisonJson } from "./comparison.ts";
 import { type ClassExamples, pairExamples, surestErrors } from "./examples.ts";
 import { reliabilityFigure, riskCoverageFigure } from "./figures/calibration.ts";
 import { confusionFigure, shownClasses } from "./figures/confusion.ts";
+import { curvesFigure, randomisationFigure, roadFigure } from "./figures/faithfulness.ts";
 import { perClassFigure } from "./figures/per-class.ts";
 import { learningFigure, paceFigure } from "./figures/training.ts";
 import { paceOf } from "./history.ts";
@@ -14,6 +12,7 @@ import { clusterHistory, duration, hashRows, millions, recipeRows, runRows } fro
 import { type PictureMaker, percent } from "./pictures.ts";
 import type { ReportInput } from "./report.ts";
 import type { ReportJson } from "./report-schema.ts";
+import { renderTemplate, templateText } from "./templates.ts";
 
 interface PageInput extends ReportInput {
   readonly analysis: Analysis;
@@ -23,16 +22,6 @@ interface PageInput extends ReportInput {
 /** Widths of the drawings' plot areas in pixels: one that fills a desktop's column, one that is legible on a phone. */
 const WIDE = 860;
 const NARROW = 250;
-
-/** Templates lie beside the sources; the build copies them, and without the copy the sources are two folders further up. */
-const templates = (() => {
-  const beside = join(import.meta.dirname, "templates");
-  return existsSync(beside) ? beside : join(import.meta.dirname, "../../../worker/evaluation/templates");
-})();
-
-const eta = new Eta({ views: templates, autoTrim: [false, "nl"] });
-
-const text = (name: string) => readFileSync(join(templates, name), "utf8");
 
 /** Formatting that templates share. */
 const format = {
@@ -73,10 +62,10 @@ export async function renderPage(
       worst: await pictures.all(worst),
     })),
   );
-  return eta.renderAsync("./report.eta", {
+  return renderTemplate("./report.eta", {
     ...format,
-    styles: text("report.css"),
-    script: text("report.js"),
+    styles: templateText("report.css"),
+    script: templateText("report.js"),
     aspect: `${input.images.shape.width} / ${input.images.shape.height}`,
     palette: paletteGradient(),
     title: `${json.model ?? "Model"}${json.run === null ? "" : `, run ${json.run}`}`,
@@ -100,6 +89,11 @@ export async function renderPage(
       confusion: await confusionFigure(analysis.confusion, shown, classNames),
       reliability: await reliabilityFigure(analysis.calibration, 300),
       riskCoverage: await riskCoverageFigure(analysis.riskCoverage, 300),
+      road: json.faithfulness && (await roadFigure(json.faithfulness, 300)),
+      curves: json.faithfulness && (await curvesFigure(json.faithfulness, 300)),
+      randomisation: json.faithfulness?.randomisation
+        ? await both((width) => randomisationFigure(json.faithfulness!.randomisation!, width))
+        : null,
       learning: await both((width) => learningFigure(steps, width)),
       pace: await both((width) => paceFigure(pace, history.changes, start, width)),
     },
@@ -115,17 +109,15 @@ function galleryOf(examples: readonly ClassExamples[], { perClass }: Analysis): 
 /** The report in short, in Markdown, after Mitchell et al. 2019 (Model Cards for Model Reporting). */
 export function renderModelCard(input: PageInput): string {
   const { json, facts, config, events, steps } = input;
-  return eta
-    .render("./model-card.eta", {
-      ...format,
-      json,
-      facts,
-      config,
-      history: clusterHistory(events, steps),
-      runRows: runRows(facts),
-      recipeRows: config === null ? [] : recipeRows(config),
-    })
-    .replace(/\n{3,}/g, "\n\n");
+  return renderTemplate("./model-card.eta", {
+    ...format,
+    json,
+    facts,
+    config,
+    history: clusterHistory(events, steps),
+    runRows: runRows(facts),
+    recipeRows: config === null ? [] : recipeRows(config),
+  }).replace(/\n{3,}/g, "\n\n");
 }
 
 /** The page that sets several models side by side. */
@@ -137,5 +129,5 @@ export function renderComparison(json: ComparisonJson): string {
     ahead === others.length
       ? "Its lead over every other is more than chance would give: no interval of a difference holds zero."
       : `Its lead is clear over ${ahead} of ${others.length} others; the rest may be chance.`;
-  return eta.render("./compare.eta", { ...format, styles: text("report.css"), json, best, sentence });
+  return renderTemplate("./compare.eta", { ...format, styles: templateText("report.css"), json, best, sentence });
 }

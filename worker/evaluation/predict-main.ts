@@ -2,8 +2,9 @@ import { openDataset } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { evaluateBatch } from "../compute/evaluate.ts";
 import { loadTensorFlow } from "../compute/tensorflow.ts";
+import { Examiner } from "./faithfulness/examine.ts";
 import { loadModel } from "./load-model.ts";
-import type { PredictorReply, PredictorRequest } from "./predict-pool.ts";
+import type { PoolTask, PredictorReply, PredictorRequest } from "./predict-pool.ts";
 
 /**
  * A process that predicts batches of the test set for `lockstep evaluate`, one at a time, as its parent asks. TensorFlow's
@@ -22,23 +23,29 @@ function fail(error: unknown): void {
   });
 }
 
-type Predict = (batch: number) => void;
+type Work = (task: PoolTask) => void;
 
-async function load({
-  checkpoint,
-  dataDirectory,
-  size,
-}: Extract<PredictorRequest, { kind: "load" }>): Promise<Predict> {
+async function load({ checkpoint, dataDirectory, size }: Extract<PredictorRequest, { kind: "load" }>): Promise<Work> {
   const { predictor, recipe, parameters, weightBytes } = await loadModel(loadTensorFlow(), checkpoint);
   const dataset = openDataset(dataDirectory);
-  reply({ kind: "ready", classes: recipe.data.classes, parameters, weightBytes });
-  return (batch) => reply({ kind: "predicted", batch: evaluateBatch(predictor, dataset, { recipe }, batch, size) });
+  const hasMaps = predictor.mapMethod !== null;
+  const examiner = new Examiner(predictor, dataset, recipe);
+  reply({ kind: "ready", classes: recipe.data.classes, parameters, weightBytes, mapMethod: predictor.mapMethod });
+  return (task) => {
+    switch (task.kind) {
+      case "predict":
+        return reply({ kind: "predicted", batch: evaluateBatch(predictor, dataset, { recipe }, task.batch, size) });
+      case "examine":
+        return reply({ kind: "examined", image: hasMaps ? examiner.examine(task.image) : null });
+      case "cascade":
+        return reply({ kind: "cascaded", steps: hasMaps ? examiner.cascade(task.images) : [] });
+    }
+  };
 }
 
-let predict: Promise<Predict> | null = null;
+let work: Promise<Work> | null = null;
 process.on("message", (request: PredictorRequest) => {
-  if (request.kind === "load") predict = load(request);
-  const batch = request.kind === "predict" ? request.batch : null;
-  void predict?.then((run) => batch !== null && run(batch)).catch(fail);
+  if (request.kind === "load") work = load(request);
+  void work?.then((run) => request.kind !== "load" && run(request)).catch(fail);
 });
 process.on("disconnect", () => process.exit(0));

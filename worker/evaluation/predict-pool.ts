@@ -1,16 +1,40 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { type ExitCode, LockstepError } from "../../shared/errors.ts";
+import type { MapMethod } from "../compute/predictor.ts";
 import { computeEnvironment } from "../compute/tensorflow.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import type { CascadeStep } from "./faithfulness/cascade.ts";
+import type { ExaminedImage } from "./faithfulness/examine.ts";
 import type { PredictedBatch } from "./predictions.ts";
+
+/** What one process does at a time. */
+export type PoolTask =
+  | { readonly kind: "predict"; readonly batch: number }
+  /** Whether the map of this test image is true. */
+  | { readonly kind: "examine"; readonly image: number }
+  /** Spoils the process's model: must be the last task. */
+  | { readonly kind: "cascade"; readonly images: readonly number[] };
 
 export type PredictorRequest =
   | { readonly kind: "load"; readonly checkpoint: Checkpoint; readonly dataDirectory: string; readonly size: number }
-  | { readonly kind: "predict"; readonly batch: number };
+  | PoolTask;
+
+export type TaskResult =
+  | { readonly kind: "predicted"; readonly batch: PredictedBatch }
+  /** null for a model without maps. */
+  | { readonly kind: "examined"; readonly image: ExaminedImage | null }
+  | { readonly kind: "cascaded"; readonly steps: readonly CascadeStep[] };
+
+export interface LoadedFacts {
+  readonly classes: number;
+  readonly parameters: number;
+  readonly weightBytes: number;
+  readonly mapMethod: MapMethod;
+}
 
 export type PredictorReply =
-  | { readonly kind: "ready"; readonly classes: number; readonly parameters: number; readonly weightBytes: number }
-  | { readonly kind: "predicted"; readonly batch: PredictedBatch }
+  | ({ readonly kind: "ready" } & LoadedFacts)
+  | TaskResult
   | {
       readonly kind: "failed";
       readonly code: `LS_${string}`;
@@ -22,8 +46,7 @@ export type PredictorReply =
 export interface PoolOptions {
   readonly checkpoint: Checkpoint;
   readonly dataDirectory: string;
-  /** Test images, and images in one batch: the same cuts give the same bits. */
-  readonly images: number;
+  /** Images in one batch: the same cuts give the same bits. */
   readonly size: number;
   /** Processes, and the devices that they take in turn. */
   readonly processes: number;
@@ -31,35 +54,32 @@ export interface PoolOptions {
   /** Path of the built predict-main.js. */
   readonly program: string;
   readonly signal: AbortSignal;
-  /** Images predicted so far. */
-  readonly onProgress?: (done: number) => void;
+  /** Done so far, in the order in which it is done. */
+  readonly onResult?: (result: TaskResult) => void;
 }
 
-export interface PoolResult {
-  readonly batches: readonly PredictedBatch[];
-  readonly classes: number;
-  readonly parameters: number;
-  readonly weightBytes: number;
-  /** Images a second from the first process's readiness to the end. */
-  readonly imagesPerSecond: number;
+export interface PoolResult extends LoadedFacts {
+  readonly results: readonly TaskResult[];
+  /** From the first process's readiness to the last prediction. */
+  readonly predictionSeconds: number;
 }
 
 /** Output of a process that is kept for its error message, in characters. */
 const KEPT_OUTPUT = 4000;
 
 /**
- * Predicts the whole test set in several processes of one thread each, as workers do. Each takes the next batch when it has
- * done one; who does which has no influence on the result.
+ * Does tasks in several processes of one thread each, as workers do. Each takes the next task when it has done one; who does
+ * which has no influence on the results.
  * @throws LockstepError what a process complained about, LS_EVALUATION_PROCESS where one died, or the signal's reason
  */
-export async function predictAll(options: PoolOptions): Promise<PoolResult> {
-  const { images, size, processes, devices, signal } = options;
+export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]): Promise<PoolResult> {
+  const { processes, devices, signal } = options;
   signal.throwIfAborted();
-  const count = Math.ceil(images / size);
-  const batches: PredictedBatch[] = [];
+  const results: TaskResult[] = [];
   let next = 0;
   let started: number | null = null;
-  let facts: Extract<PredictorReply, { kind: "ready" }> | null = null;
+  let predicted = 0;
+  let facts: LoadedFacts | null = null;
   const children: ChildProcess[] = [];
   const work = (index: number) =>
     new Promise<void>((resolve, reject) => {
@@ -70,8 +90,9 @@ export async function predictAll(options: PoolOptions): Promise<PoolResult> {
         output = (output + text).slice(-KEPT_OUTPUT);
       });
       const ask = () => {
-        if (next >= count) return resolve();
-        child.send({ kind: "predict", batch: next++ } satisfies PredictorRequest);
+        const task = tasks[next++];
+        if (task === undefined) return resolve();
+        child.send(task satisfies PredictorRequest);
       };
       child.on("message", (reply: PredictorReply) => {
         if (reply.kind === "failed") {
@@ -79,11 +100,13 @@ export async function predictAll(options: PoolOptions): Promise<PoolResult> {
           return reject(new LockstepError(code, message, { exitCode, ...(hint === undefined ? {} : { hint }) }));
         }
         if (reply.kind === "ready") {
-          facts = reply;
+          const { kind: _, ...loaded } = reply;
+          facts = loaded;
           started ??= performance.now();
         } else {
-          batches.push(reply.batch);
-          options.onProgress?.(batches.reduce((sum, { samples }) => sum + samples, 0));
+          results.push(reply);
+          if (reply.kind === "predicted") predicted = performance.now();
+          options.onResult?.(reply);
         }
         ask();
       });
@@ -94,16 +117,18 @@ export async function predictAll(options: PoolOptions): Promise<PoolResult> {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
   try {
-    const needed = Math.max(1, Math.min(processes, count));
+    const needed = Math.max(1, Math.min(processes, tasks.length));
     await Promise.race([Promise.all(Array.from({ length: needed }, (_, index) => work(index))), aborted]);
-    const { classes, parameters, weightBytes } = facts!;
-    const seconds = (performance.now() - started!) / 1000;
-    return { batches, classes, parameters, weightBytes, imagesPerSecond: images / Math.max(seconds, 1e-3) };
+    return { ...facts!, results, predictionSeconds: Math.max(1e-3, (predicted - started!) / 1000) };
   } finally {
     aborted.catch(() => {});
     await Promise.all(children.map(end));
   }
 }
+
+/** All batches of a test set. */
+export const predictTasks = (images: number, size: number): PoolTask[] =>
+  Array.from({ length: Math.ceil(images / size) }, (_, batch) => ({ kind: "predict", batch }));
 
 function start({ program, checkpoint, dataDirectory, size }: PoolOptions, device: string): ChildProcess {
   const env = { ...process.env, ...computeEnvironment({ device, threads: 1 }) };

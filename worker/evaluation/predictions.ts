@@ -10,9 +10,11 @@ export interface Predictions {
   readonly classes: number;
   /** float32 [samples, classes] */
   readonly logits: Float32Array;
+  /** float32 [samples, classes] without flip averaging; null where the run does not average. */
+  readonly plainLogits: Float32Array | null;
   /** int32 [samples], counted from 0 */
   readonly labels: Int32Array;
-  /** Class activation maps; null for models that have no exact ones. */
+  /** Class activation maps; null for models that have none. */
   readonly maps: ClassMaps | null;
 }
 
@@ -30,7 +32,9 @@ export interface PredictedBatch {
   readonly classes: number;
   /** float32 [samples, classes] */
   readonly logits: Float32Array;
-  /** 0 without exact maps. */
+  /** The same without flip averaging; empty where the run does not average. */
+  readonly plainLogits: Float32Array;
+  /** 0 without maps. */
   readonly mapHeight: number;
   readonly mapWidth: number;
   /** float32 [samples, 2, mapHeight, mapWidth] */
@@ -51,6 +55,7 @@ export function mergePredictions(batches: Iterable<PredictedBatch>, labels: Arra
     checkBatch(batch, merged);
     const { from, mapHeight, mapWidth } = batch;
     merged.logits.set(batch.logits, from * batch.classes);
+    merged.plainLogits?.set(batch.plainLogits, from * batch.classes);
     merged.maps?.values.set(batch.maps, from * 2 * mapHeight * mapWidth);
     covered.fill(1, from, from + batch.samples);
   }
@@ -59,7 +64,10 @@ export function mergePredictions(batches: Iterable<PredictedBatch>, labels: Arra
   return merged;
 }
 
-function emptyLike({ classes, mapHeight, mapWidth }: PredictedBatch, labels: ArrayLike<number>): Predictions {
+function emptyLike(
+  { classes, plainLogits, mapHeight, mapWidth }: PredictedBatch,
+  labels: ArrayLike<number>,
+): Predictions {
   const samples = labels.length;
   const area = mapHeight * mapWidth;
   const values = new Float32Array(samples * 2 * area);
@@ -67,19 +75,22 @@ function emptyLike({ classes, mapHeight, mapWidth }: PredictedBatch, labels: Arr
     samples,
     classes,
     logits: new Float32Array(samples * classes),
+    plainLogits: plainLogits.length === 0 ? null : new Float32Array(samples * classes),
     labels: Int32Array.from(labels),
     maps: area === 0 ? null : { height: mapHeight, width: mapWidth, values },
   };
 }
 
-function checkBatch(batch: PredictedBatch, { samples, classes, maps }: Predictions): void {
+function checkBatch(batch: PredictedBatch, { samples, classes, plainLogits, maps }: Predictions): void {
   const { from, mapHeight, mapWidth } = batch;
   const name = `the batch of images ${from} to ${from + batch.samples - 1}`;
   const inside = Number.isInteger(from) && from >= 0 && batch.samples > 0 && from + batch.samples <= samples;
   if (!inside) throw misfit(`${name} lies outside of the ${samples} test images`);
   const area = (maps?.height ?? 0) * (maps?.width ?? 0);
   const alike = batch.classes === classes && mapHeight === (maps?.height ?? 0) && mapWidth === (maps?.width ?? 0);
-  const whole = batch.logits.length === batch.samples * classes && batch.maps.length === batch.samples * 2 * area;
+  const logits = batch.samples * classes;
+  const plain = batch.plainLogits.length === (plainLogits === null ? 0 : logits);
+  const whole = plain && batch.logits.length === logits && batch.maps.length === batch.samples * 2 * area;
   if (!alike || !whole) throw misfit(`${name} has other shapes than the first`);
 }
 
@@ -89,14 +100,18 @@ const misfit = (what: string) =>
   });
 
 /**
- * The file form: `logits` float32 [samples, classes], `labels` int32 [samples] and, where there are maps, `maps` float32
+ * The file form: `logits` float32 [samples, classes], `labels` int32 [samples], with flip averaging `plain_logits` like
+ * `logits` and, where there are maps, `maps` float32
  * [samples, 2, height, width]. The same predictions are the same bytes.
  */
-export function encodePredictions({ samples, classes, logits, labels, maps }: Predictions): Uint8Array {
+export function encodePredictions({ samples, classes, logits, plainLogits, labels, maps }: Predictions): Uint8Array {
   const tensors: (TensorInfo & { readonly values: Float32Array | Int32Array })[] = [
     { name: "logits", dtype: "F32", shape: [samples, classes], values: logits },
     { name: "labels", dtype: "I32", shape: [samples], values: labels },
   ];
+  if (plainLogits !== null) {
+    tensors.push({ name: "plain_logits", dtype: "F32", shape: [samples, classes], values: plainLogits });
+  }
   if (maps !== null) {
     tensors.push({ name: "maps", dtype: "F32", shape: [samples, 2, maps.height, maps.width], values: maps.values });
   }
@@ -129,6 +144,7 @@ export function decodePredictions(bytes: Uint8Array, file = PREDICTIONS_FILE): P
     };
   };
   const logits = find("logits", "F32", 2);
+  const plain = find("plain_logits", "F32", 2);
   const labels = find("labels", "I32", 1);
   const maps = find("maps", "F32", 4);
   if (logits === null || labels === null) throw wrong(file, `${logits === null ? "logits" : "labels"} are missing`);
@@ -136,7 +152,10 @@ export function decodePredictions(bytes: Uint8Array, file = PREDICTIONS_FILE): P
   if (labels.shape[0] !== samples) throw wrong(file, `${labels.shape[0]} labels for ${samples} images`);
   const classOf = new Int32Array(labels.buffer);
   if (classOf.some((label) => label < 0 || label >= classes)) throw wrong(file, "a label lies outside of the classes");
-  const common = { samples, classes, logits: new Float32Array(logits.buffer), labels: classOf };
+  const plainLogits = plain === null ? null : new Float32Array(plain.buffer);
+  if (plainLogits !== null && plainLogits.length !== samples * classes)
+    throw wrong(file, "plain_logits have another shape");
+  const common = { samples, classes, logits: new Float32Array(logits.buffer), plainLogits, labels: classOf };
   if (maps === null) return { ...common, maps: null };
   const [count, pair, height, width] = maps.shape as [number, number, number, number];
   if (count !== samples || pair !== 2) throw wrong(file, "maps have another shape");

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { regionsSchema } from "./faithfulness/region-game.ts";
+import { faithfulnessSchema } from "./faithfulness/result.ts";
 
 /** report.json. Names are stable: more may be added, none is renamed within a format. */
 
@@ -18,7 +20,7 @@ const example = z
     map: z
       .enum(["evidence", "uniform", "none", "invalid"])
       .nullable()
-      .describe("What the map of the predicted class says; null without exact maps"),
+      .describe("What the map of the predicted class says; null without maps"),
   })
   .describe("One test image as the report shows it");
 
@@ -70,12 +72,26 @@ export const reportSchema = z
     }),
     maps: z
       .object({
+        method: z
+          .enum(["cam", "grad-cam"])
+          .describe("Exact (Zhou et al. 2016) or by gradients (Selvaraju et al. 2017)"),
         height: count,
         width: count,
         kinds: z.object({ evidence: count, uniform: count, none: count, invalid: count }),
       })
       .nullable()
-      .describe("Maps of the predicted class over the whole test set; null for models without exact ones"),
+      .describe("Maps of the predicted class over the whole test set; null for models without any"),
+    flipAveraging: z
+      .object({
+        plainTop1: proportion.describe("Without flip averaging"),
+        gain: z.object({ value: z.number(), low: z.number(), high: z.number() }).describe("Of top-1, paired bootstrap"),
+      })
+      .nullable()
+      .describe("null where logits are not averaged over mirror images"),
+    faithfulness: faithfulnessSchema.nullable().describe("Whether the maps are true; null where nobody looked"),
+    regions: regionsSchema
+      .nullable()
+      .describe("Maps beside the regions that people marked; null without a file of them"),
     examples: z.array(
       z.object({
         class: z.string(),

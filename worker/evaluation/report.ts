@@ -1,10 +1,13 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError } from "../../shared/errors.ts";
+import type { MapMethod } from "../compute/predictor.ts";
 import { type Analysis, analyse } from "./analysis.ts";
 import { type ClassExamples, examplesOf } from "./examples.ts";
+import { regionsFound } from "./faithfulness/region-game.ts";
+import type { Faithfulness } from "./faithfulness/result.ts";
 import type { EventFact, StepFact } from "./history.ts";
 import { mapOf, normaliseMap } from "./maps.ts";
 import type { Classified } from "./metrics/probabilities.ts";
@@ -13,6 +16,7 @@ import { renderModelCard, renderPage } from "./page.ts";
 import { type ImageSource, PictureMaker } from "./pictures.ts";
 import { encodePredictions, PREDICTIONS_FILE, type Predictions } from "./predictions.ts";
 import { type ExampleJson, type ReportJson, reportSchema } from "./report-schema.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** What summary.json says of a run, as far as it is known; names as there. */
 export interface ReportFacts {
@@ -50,6 +54,12 @@ export interface ReportInput {
   readonly events: readonly EventFact[];
   /** Training images that the model was not trained on, for temperature scaling. */
   readonly heldOut?: Classified | null;
+  /** How the maps were made; exactly by default, where there are some. */
+  readonly mapMethod?: MapMethod;
+  /** What an examination of the maps has found. */
+  readonly faithfulness?: Faithfulness | null;
+  /** A file of regions that people marked in the test images. */
+  readonly regions?: string | null;
   readonly outDirectory: string;
   /** The moment that the report names; now by default. */
   readonly created?: Date;
@@ -110,7 +120,7 @@ export async function buildReport(given: ReportInput): Promise<ReportOutput> {
 const examplesPerClass = (classes: number) => (classes <= 12 ? 3 : classes <= 24 ? 2 : 1);
 
 function reportJson(
-  { predictions, classNames, facts, steps, config, created = new Date() }: ReportInput,
+  { predictions, classNames, facts, steps, config, images, created = new Date(), ...input }: ReportInput,
   analysis: Analysis,
   examples: readonly ClassExamples[],
   predictionsSha256: string,
@@ -157,7 +167,15 @@ function reportJson(
     maps:
       predictions.maps === null || mapKinds === null
         ? null
-        : { height: predictions.maps.height, width: predictions.maps.width, kinds: { ...mapKinds } },
+        : {
+            method: input.mapMethod ?? "cam",
+            height: predictions.maps.height,
+            width: predictions.maps.width,
+            kinds: { ...mapKinds },
+          },
+    flipAveraging: analysis.flipAveraging,
+    faithfulness: input.faithfulness ?? null,
+    regions: regionsFound(input.regions ?? null, predictions, classNames, images.shape),
     examples: examples.map(({ label, best, worst, random }) => ({
       class: name(label),
       best: best.map(example),
@@ -178,12 +196,4 @@ function reportJson(
       predictionsSha256,
     },
   });
-}
-
-/** Readers never see half a file: it is written beside its place and then moved there. */
-export function writeWhole(file: string, content: string | Uint8Array): string {
-  const beside = `${file}.${process.pid}.new`;
-  writeFileSync(beside, content);
-  renameSync(beside, file);
-  return file;
 }
