@@ -9,7 +9,7 @@ import { exitWithParent } from "../shared/process/parent-watch.ts";
 import type { CoordinatorMessage, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
-import { Compute } from "./compute/compute.ts";
+import { Compute, type ComputeReady } from "./compute/compute.ts";
 import { fetchCheckpoint, pushPredictions } from "./coordinator-calls.ts";
 import { MemberServer } from "./exchange/member-server.ts";
 import { parseWorkerOptions } from "./options.ts";
@@ -31,6 +31,7 @@ async function run(): Promise<void> {
 
   let worker: LockstepWorker | null = null;
   let loading = false;
+  let loaded: ComputeReady | null = null;
   let labels: Readonly<Record<string, string>> = {};
   let ended = false;
   /** Injected before the worker was loaded. */
@@ -87,7 +88,7 @@ async function run(): Promise<void> {
     if (message.kind === "welcome" && worker === null && !loading) {
       loading = true;
       await load(message.config);
-    }
+    } else if (message.kind === "welcome") sayReady();
     worker?.receive(message);
   }
 
@@ -127,7 +128,14 @@ async function run(): Promise<void> {
     });
     for (const fault of early.splice(0)) worker.faults.inject(fault);
     pages.attach(worker, config, options.name);
-    const { fingerprint, root, facts } = ready;
+    loaded = ready;
+    sayReady();
+  }
+
+  /** On every stream: a coordinator that takes over may not know it, and one that was away has not heard it. */
+  function sayReady(): void {
+    if (worker === null || loaded === null) return;
+    const { fingerprint, root, facts } = loaded;
     session.send({ kind: "ready", fingerprint, root: root.lineage, standing: worker.standing(), facts });
   }
 

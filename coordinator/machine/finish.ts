@@ -237,8 +237,9 @@ export function onEvaluated(turn: Turn, batch: number): void {
 export function finish(turn: Turn, outcome: Outcome): void {
   const { state } = turn;
   state.phase = "finished";
+  // The end is recorded first: workers that were let go would not come back to a coordinator that does not know of it.
+  turn.actions.push({ kind: "finish", outcome });
   for (const worker of state.workers.values()) {
     if (worker.connected && !worker.evicted) send(turn, worker.incarnation, { kind: "release", reason: outcome.kind });
   }
-  turn.actions.push({ kind: "finish", outcome });
 }

@@ -267,6 +267,8 @@ function onReady(turn: Turn, worker: WorkerEntry, message: Extract<WorkerMessage
     state.root = message.root;
     turn.actions.push({ kind: "recordFirst", fingerprint: message.fingerprint, root: message.root });
   }
+  // Said again after a redial: this coordinator may not know what the one before it has heard.
+  if (worker.ready) return;
   worker.ready = true;
   worker.free = true;
   worker.standing = message.standing;

@@ -52,7 +52,8 @@ export class SimulatedCheckpoints implements CheckpointFiles {
 
   async rename(from: string, to: string): Promise<void> {
     this.operate(`rename ${from} ${to}`);
-    const file = this.files.get(from)!;
+    const file = this.files.get(from);
+    if (file === undefined) throw Object.assign(new Error(`ENOENT: ${from}`), { code: "ENOENT" });
     this.files.delete(from);
     this.files.set(to, { ...file, renamed: true });
   }
