@@ -11,6 +11,7 @@ import { StepsFile } from "./files/steps-file.ts";
 import { differenceOf } from "./ledger.ts";
 import type { RunEvent } from "./machine/state.ts";
 import type { DurableRecord } from "./records/record.ts";
+import { EventFile } from "./tensorboard/event-file.ts";
 
 export interface ChronicleParts {
   readonly directory: RunDirectory;
@@ -29,21 +30,25 @@ export class Chronicle {
   readonly #parts: ChronicleParts;
   readonly #events: LineFile;
   readonly #steps: StepsFile;
+  readonly #scalars: EventFile;
 
   constructor(parts: ChronicleParts) {
     this.#parts = parts;
     this.#events = new LineFile(parts.directory.at("events.ndjson"));
     this.#steps = new StepsFile(parts.directory.at("steps.ndjson"), parts.config.recipe);
+    this.#scalars = new EventFile(parts.directory.at("tensorboard"), parts.config.recipe, parts.term, Date.now());
   }
 
   event(event: RunEvent): void {
     const { account, broadcaster, config, log, term, say } = this.#parts;
-    log.info(event, event.type);
+    const sentence = sentenceOfEvent(event);
+    // A line that a person can read, with the fields beside it.
+    log.info(event, sentence ?? event.type);
     const line = { time: new Date().toISOString(), term, ...event };
     this.#events.write(JSON.stringify(line));
     broadcaster?.publishEvent({ run: config.runId, ...line });
     account.onEvent(event);
-    const sentence = sentenceOfEvent(event);
+    if (event.type === "fallback") this.#scalars.truncate(event.toStep, Date.now());
     if (sentence !== null) say(sentence);
   }
 
@@ -59,6 +64,7 @@ export class Chronicle {
   final(entry: LedgerEntry, time: number): void {
     const { account, broadcaster, config, plan } = this.#parts;
     this.#steps.write(entry, time);
+    this.#scalars.final(entry, time);
     // Members broadcast their steps as well; the last ones of a run are final only here.
     broadcaster?.publishStep(entry, "coordinator", config);
     account.onFinal(entry);
@@ -80,7 +86,12 @@ export class Chronicle {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#events.close(), this.#steps.close(), this.#parts.broadcaster?.close()]);
+    await Promise.all([
+      this.#events.close(),
+      this.#steps.close(),
+      this.#scalars.close(),
+      this.#parts.broadcaster?.close(),
+    ]);
     const dropped = this.#events.dropped;
     if (dropped > 0) this.#parts.log.warn({ dropped }, "events.ndjson lacks lines: the disk was full or slow");
   }
