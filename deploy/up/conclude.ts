@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { sentenceOfEvent } from "../../coordinator/account.ts";
+import { fileSha256 } from "../../coordinator/checkpoints/state-digest.ts";
 import type { RunEvent } from "../../coordinator/machine/state.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
@@ -55,7 +56,7 @@ export async function conclude(directory: string): Promise<void> {
 }
 
 const manifestSchema = z.array(
-  z.object({ file: z.string(), tip: z.object({ step: z.number(), lineage: z.string() }) }),
+  z.object({ file: z.string(), sha256: z.string(), tip: z.object({ step: z.number(), lineage: z.string() }) }),
 );
 
 type Exported = ExportedModel & { readonly mapMethod: MapMethod };
@@ -70,6 +71,12 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
   if (newest === null) {
     throw new LockstepError("LS_NO_CHECKPOINT", `The run in ${directory} has no checkpoint to export a model from.`);
   }
+  const path = join(directory, "checkpoints", newest.file);
+  if ((await fileSha256(path)) !== newest.sha256) {
+    throw new LockstepError("LS_CHECKPOINT_DAMAGED", `${path} is not what was recorded: its SHA-256 is another one.`, {
+      hint: "Delete summary.json and resume the run: it goes on from the checkpoint before.",
+    });
+  }
   const tf = loadTensorFlow();
   const { channels, height, width, classes } = recipe.data;
   const model = await buildModel(tf, recipe.model, [height, width, channels], classes, place.modelFile);
@@ -77,7 +84,7 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
     tensorsOf(model).map(({ spec }) => spec),
     recipe.bucketBytes,
   );
-  const file = await SafetensorsFile.open(join(directory, "checkpoints", newest.file));
+  const file = await SafetensorsFile.open(path);
   try {
     const vector = await file.floats(recipe.ema === null ? "weights" : "ema");
     const side = recipe.resolutions.reduce((most, resolution) => Math.max(most, resolution.side), 0);
