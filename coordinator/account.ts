@@ -93,7 +93,7 @@ export class Account {
       evaluation:
         state.settings.evaluationBatches === 0 ? null : { done: evaluated, batches: state.settings.evaluationBatches },
       checkpoint: state.checkpoint?.step ?? null,
-      waiting: state.change === null && state.installed !== null ? null : state.saidWaiting || null,
+      waiting: state.waiting?.detail ?? null,
       workers: this.rows(ruler),
       messages: this.messages,
     };

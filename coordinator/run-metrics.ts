@@ -123,7 +123,7 @@ export class RunMetrics {
     for (const name of METRICS.lockstep_members.labels.state) {
       metrics.set("lockstep_members", workers.filter((row) => row.state === name).length, { state: name });
     }
-    metrics.set("lockstep_waiting", state.phase === "running" && state.change?.waitingSince != null ? 1 : 0);
+    metrics.set("lockstep_waiting", state.waiting === null ? 0 : 1);
     metrics.replace(
       "lockstep_worker_info",
       workers.map(({ name, incarnation, host }) => [{ worker: name, peer: incarnation, host }, 1] as const),

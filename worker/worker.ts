@@ -14,6 +14,7 @@ import { WorkerFaults } from "./faults/worker-faults.ts";
 import { advance, standingOf } from "./member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
 import { type Control, controlOf } from "./memory/control.ts";
+import { owedByPeers } from "./owed.ts";
 import { StepClock } from "./step-clock.ts";
 
 /** What the worker's surroundings do for it. */
@@ -159,7 +160,10 @@ export class LockstepWorker {
       shardMillis: control.counters.get("shardMillis"),
       images: control.counters.get("images"),
       residentBytes: process.memoryUsage.rss(),
-      peers: view !== null && step !== null ? exchange.owed(view.id, step.step) : [],
+      peers:
+        view !== null && step !== null
+          ? owedByPeers(view, member.self, step.trailers, exchange.owed(view.id, step.step))
+          : [],
     };
   }
 
@@ -217,6 +221,8 @@ export class LockstepWorker {
         return void this.restore(action.tip);
       case "final":
         return this.hooks.onFinal(action.entry);
+      case "stalled":
+        return this.hooks.log("waits for the coordinator to record earlier steps", action);
       case "exit":
         return this.hooks.onExit(action.reason, false);
       default:

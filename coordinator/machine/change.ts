@@ -3,7 +3,8 @@ import { type Incarnation, type Member, sameView, type Tip, type View, viewName 
 import { assignShards } from "./assign.ts";
 import { believedTimes } from "./balance.ts";
 import { chooseBase } from "./choose-base.ts";
-import { guarded, type MachineState, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { type Change, guarded, type MachineState, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { goOn, namesOf, waitFor, waitOrGiveUp, withMissing } from "./waiting.ts";
 
 /**
  * Unplanned change: prepare to everybody who may be in a view, wait for the answer or the loss of each, choose the base,
@@ -21,18 +22,17 @@ export const membersOf = (state: MachineState): Set<Incarnation> =>
 export function startChange(turn: Turn, reason: string): void {
   const { state, now } = turn;
   const since = state.change?.since ?? now;
-  const waitingSince = state.change?.waitingSince ?? null;
   const members = membersOf(state);
   const id = nextId(turn);
+  const awaited = (w: WorkerEntry) => members.has(w.incarnation) || (w.connected && !isStuck(turn, w));
   const live = [...state.workers.values()].filter((worker) => worker.ready && !worker.evicted);
   state.change = {
     id,
     reason,
     since,
-    waiting: new Set(live.filter((w) => members.has(w.incarnation) || w.connected).map((w) => w.incarnation)),
+    waiting: new Map(live.filter(awaited).map((w) => [w.incarnation, now])),
     answers: new Map(),
     restoring: null,
-    waitingSince,
   };
   state.installed ??= null;
   for (const worker of live) {
@@ -42,11 +42,15 @@ export function startChange(turn: Turn, reason: string): void {
   tryInstall(turn);
 }
 
+/** It held up two views in a row: it may be heard, and it does not work. */
+const isStuck = (turn: Turn, worker: WorkerEntry) => worker.heldUp >= 2 && guarded(turn, "stuck-workers-rest");
+
 /** A worker became ready or came back while a change is under way: it takes part. */
 export function includeInChange(turn: Turn, worker: WorkerEntry): void {
   const { change } = turn.state;
   if (change === null || change.answers.has(worker.incarnation)) return;
-  change.waiting.add(worker.incarnation);
+  // Whoever was lost in this change for being stuck is welcome to answer, and not waited for again.
+  if (!isStuck(turn, worker)) change.waiting.set(worker.incarnation, turn.now);
   send(turn, worker.incarnation, { kind: "prepare", id: change.id });
 }
 
@@ -74,22 +78,26 @@ export function tryInstall(turn: Turn): void {
   const { change } = state;
   if (change === null || state.phase === "finished") return;
   for (const waiting of [change.waiting, change.restoring?.waiting]) {
-    for (const incarnation of waiting ?? []) {
+    for (const incarnation of waiting?.keys() ?? []) {
       const worker = state.workers.get(incarnation);
       if (worker === undefined || worker.evicted) waiting!.delete(incarnation);
     }
   }
   const answered = change.waiting.size === 0 || (!guarded(turn, "wait-for-all") && change.answers.size > 0);
-  if (!answered || (change.restoring !== null && change.restoring.waiting.size > 0)) return;
-  const answers = new Map(
-    [...change.answers].filter(([incarnation]) => {
-      const worker = state.workers.get(incarnation);
-      return worker?.connected === true && !worker.evicted;
-    }),
-  );
+  const restored = change.restoring === null || change.restoring.waiting.size === 0;
+  if (!answered || !restored) return waitForAnswers(turn, change);
+  const here = [...change.answers].filter(([incarnation]) => {
+    const worker = state.workers.get(incarnation);
+    return worker?.connected === true && !worker.evicted;
+  });
   const enough = Math.max(1, state.settings.minWorkers);
-  // Live states may still come back after a take-over: a checkpoint is only used when that time is over.
-  if (answers.size < enough) return wait(turn, `${answers.size} of at least ${enough} workers are there`);
+  // A stuck worker's state is of no use: nobody gets level from it while it is a member. Better to go back a little.
+  const able = here.filter(([incarnation]) => !isStuck(turn, state.workers.get(incarnation)!));
+  const answers = new Map(able.length >= enough ? able : here);
+  if (answers.size < enough) {
+    const present = `${answers.size} of at least ${enough} workers ${answers.size === 1 ? "is" : "are"} there`;
+    return waitOrGiveUp(turn, withMissing(state, present));
+  }
   // The initial state can always be made again: it is the checkpoint of a run that has none.
   const initial = state.root === null ? null : { step: 0, lineage: state.root, stateHash: "" };
   const { fallback } = state;
@@ -98,23 +106,39 @@ export function tryInstall(turn: Turn): void {
     highest: guarded(turn, "highest-base"),
     majority: guarded(turn, "majority-of-hashes"),
   });
-  if (choice.kind === "none") return wait(turn, choice.reason);
+  if (choice.kind === "none") return waitOrGiveUp(turn, withMissing(state, choice.reason), "LS_NO_STATE");
   if (choice.kind === "restore") {
-    if (now < state.graceUntil) return;
+    // Live states may still come back after a take-over: a checkpoint is only used when that time is over.
+    if (now < state.graceUntil) return waitFor(turn, withMissing(state, `live states may come back: ${choice.reason}`));
     return restore(turn, choice.tip, choice.reason, answers);
   }
   install(turn, answers, choice.base, choice.level, choice.lagging);
 }
 
-function wait(turn: Turn, detail: string): void {
+/** Answers come within milliseconds; what takes longer than silence may last is told. */
+function waitForAnswers(turn: Turn, change: Change): void {
   const { state, now } = turn;
+  const { heartbeatTimeout } = state.settings.timing;
+  const slow = (waiting: ReadonlyMap<Incarnation, number>) =>
+    [...waiting].filter(([, since]) => now - since > heartbeatTimeout).map(([who]) => state.workers.get(who)!);
+  const mute = slow(change.waiting);
+  if (mute.length > 0) return waitFor(turn, `${namesOf(mute)} must answer before view ${viewName(change.id)}`);
+  const loading = slow(change.restoring?.waiting ?? new Map());
+  if (loading.length > 0)
+    waitFor(turn, `${namesOf(loading)} must load the checkpoint of step ${change.restoring?.tip.step}`);
+}
+
+/**
+ * A worker that is heard and does not answer is stuck, in an update for example, and is given up like one that is
+ * silent. Loading a checkpoint may take as long as a first step.
+ */
+export function lateAnswers({ state, now }: Turn): WorkerEntry[] {
+  const { answerTimeout, firstStepBudget } = state.settings.timing;
+  const late = (waiting: ReadonlyMap<Incarnation, number> | undefined, limit: number) =>
+    [...(waiting ?? [])].filter(([, since]) => now - since > limit).map(([incarnation]) => incarnation);
   const { change } = state;
-  if (change === null) return;
-  change.waitingSince ??= now;
-  if (state.saidWaiting !== detail) {
-    state.saidWaiting = detail;
-    say(turn, { type: "waiting", detail });
-  }
+  const all = [...late(change?.waiting, answerTimeout), ...late(change?.restoring?.waiting, firstStepBudget)];
+  return all.flatMap((incarnation) => state.workers.get(incarnation) ?? []);
 }
 
 function restore(turn: Turn, tip: Tip, reason: string, answers: ReadonlyMap<Incarnation, Standing>): void {
@@ -122,7 +146,7 @@ function restore(turn: Turn, tip: Tip, reason: string, answers: ReadonlyMap<Inca
   const change = state.change!;
   say(turn, { type: "fallback", fromStep: state.ledger?.step ?? 0, toStep: tip.step, reason });
   state.fallback = tip;
-  change.restoring = { tip, waiting: new Set(answers.keys()) };
+  change.restoring = { tip, waiting: new Map([...answers.keys()].map((incarnation) => [incarnation, turn.now])) };
   for (const incarnation of answers.keys()) send(turn, incarnation, { kind: "restore", tip });
 }
 
@@ -139,9 +163,7 @@ function install(
     state,
     [...answers.keys()].map((incarnation) => state.workers.get(incarnation)!),
   );
-  // Who was evicted a moment ago stays out for its time, unless the others cannot go on without it.
-  const trusted = answered.filter((w) => now >= w.notBefore);
-  const workers = trusted.some((w) => level.has(w.incarnation)) ? trusted : answered;
+  const workers = outOfQuarantine(turn, answered, level);
   const withShards = workers.filter((w) => level.has(w.incarnation) || lagging.has(w.incarnation));
   const joining = workers.filter((w) => !withShards.includes(w));
   // Nobody gets level where no step follows: those that are not stay out and are released at the end.
@@ -172,9 +194,20 @@ function install(
   state.change = null;
   state.fallback = null;
   state.planned = null;
-  state.saidWaiting = "";
   state.progressStep = base.step;
   adopt(turn, view, base);
+}
+
+/** Whoever was evicted of late stays out, unless there are too few without it or nobody else holds the base. */
+function outOfQuarantine(
+  turn: Turn,
+  all: readonly WorkerEntry[],
+  level: ReadonlySet<Incarnation>,
+): readonly WorkerEntry[] {
+  const { state, now } = turn;
+  const trusted = all.filter((worker) => now >= worker.notBefore);
+  const enough = trusted.length >= Math.max(1, state.settings.minWorkers);
+  return enough && trusted.some((worker) => level.has(worker.incarnation)) ? trusted : all;
 }
 
 /** The view that the workers run from now on. */
@@ -183,6 +216,7 @@ export function adopt(turn: Turn, view: View, base: Tip | null): void {
   // A snapshot that was only asked for is asked of a member of the new view; one that goes on there has the request.
   const asked = view.members.find((m) => m.incarnation === state.snapshot?.from);
   if (state.snapshot !== null && state.snapshot.tip === null && asked?.entry !== "level") state.snapshot = null;
+  goOn(state);
   state.installed = view;
   state.installedBase = base;
   state.installedAt = now;

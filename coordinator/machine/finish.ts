@@ -3,6 +3,7 @@ import { type Incarnation, sameView, type Tip } from "../../shared/protocol/view
 import { startChange } from "./change.ts";
 import { releaseLeaver } from "./plan.ts";
 import { guarded, type MachineState, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { goOn, namesOf, waitFor } from "./waiting.ts";
 
 /** Ledger, checkpoints, evaluation and the end of a run. */
 
@@ -29,6 +30,10 @@ export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
       for (const step of [...state.recent.keys()]) if (step > entry.step) state.recent.delete(step);
     } else if (entry.step !== at) continue;
     accepted.push(entry);
+    for (const by of new Set(entry.shards.map((shard) => shard.by))) {
+      const worker = state.workers.get(by);
+      if (worker !== undefined) worker.heldUp = 0;
+    }
     state.ledger = { step: entry.step + 1, lineage: entry.lineage, stateHash: entry.stateHash };
     state.skipped = entry.applied ? 0 : state.skipped + 1;
     state.recent.set(entry.step + 1, state.ledger);
@@ -37,6 +42,7 @@ export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
   if (accepted.length === 0) return;
   turn.actions.push({ kind: "recordFinal", entries: accepted });
   state.progressAt = turn.now;
+  if (state.change === null && state.installed !== null && lastLeavers(state).length === 0) goOn(state);
 }
 
 // ---- checkpoints
@@ -48,14 +54,18 @@ export function checkpointIfDue(turn: Turn): void {
   if (installed === null || state.change !== null) return;
   if (snapshot !== null) {
     const worker = state.workers.get(snapshot.from);
+    const late = !snapshot.storing && now - snapshot.since > state.settings.timing.checkpointTimeout;
     if (worker === undefined || worker.evicted) state.snapshot = null;
-    else if (snapshot.tip !== null && !snapshot.storing) storeIfFinal(turn);
-    else if (!snapshot.storing && now - snapshot.since > state.settings.timing.maxWait) state.snapshot = null;
-    return;
+    else if (late) {
+      onCheckpoint(turn, snapshot.tip ?? { step: 0, lineage: "", stateHash: "" }, "no snapshot came in time");
+      if (state.phase === "finished") return;
+    } else if (snapshot.tip !== null && !snapshot.storing) storeIfFinal(turn);
   }
+  const leaving = lastLeavers(state);
+  if (leaving.length > 0 && state.phase === "running") waitForLeavers(turn, leaving);
+  if (state.snapshot !== null || turn.state.change !== null) return;
   const step = state.ledger?.step ?? 0;
   const last = state.checkpoint?.step ?? 0;
-  const leaving = lastLeavers(state);
   if (step - last < state.settings.checkpointEverySteps && leaving.length === 0) return;
   requestSnapshot(turn);
 }
@@ -63,9 +73,11 @@ export function checkpointIfDue(turn: Turn): void {
 function requestSnapshot(turn: Turn): void {
   const { state, now } = turn;
   if (now < state.snapshotNotBefore) return;
-  const member = state.installed?.members.find(
+  const members = (state.installed?.members ?? []).filter(
     (m) => m.entry !== "joining" && state.workers.get(m.incarnation)?.connected === true,
   );
+  // Where one could not hand over a snapshot the next one is asked.
+  const member = members[state.checkpointFailures % Math.max(1, members.length)];
   if (member === undefined) return;
   state.snapshot = { from: member.incarnation, tip: null, bytes: 0, storing: false, since: now };
   send(turn, member.incarnation, { kind: "snapshot" });
@@ -131,6 +143,23 @@ export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void
   startChange(turn, "the last worker left");
 }
 
+/** The last worker stays until its state is a checkpoint, but not for ever: a full disk must not hold it. */
+function waitForLeavers(turn: Turn, leaving: readonly WorkerEntry[]): void {
+  const { state, now } = turn;
+  const { leaveTimeout } = state.settings.timing;
+  const since = Math.max(...leaving.map((worker) => worker.leavingAt));
+  waitFor(turn, `${namesOf(leaving)} will leave once its state is a checkpoint`);
+  if (now - since <= leaveTimeout) return;
+  say(turn, {
+    type: "checkpoint",
+    step: state.ledger?.step ?? 0,
+    state: "failed",
+    detail: `${namesOf(leaving)} left without it after ${Math.round(leaveTimeout / 1000)} s`,
+  });
+  for (const worker of leaving) releaseLeaver(turn, worker);
+  startChange(turn, "the last worker left");
+}
+
 /** Members that want to leave while nobody would stay: they wait for a checkpoint. */
 function lastLeavers(state: MachineState): WorkerEntry[] {
   const workers = (state.installed?.members ?? []).map((m) => state.workers.get(m.incarnation)!);
@@ -160,8 +189,11 @@ export function finishIfDue(turn: Turn): void {
   if (state.ledger?.step !== tip.step) return;
   state.recent.set(tip.step, tip);
   if (state.checkpoint?.step !== tip.step) {
-    if (state.snapshot === null) requestSnapshot(turn);
-    else if (state.snapshot.tip !== null && !state.snapshot.storing) storeIfFinal(turn);
+    if (state.snapshot === null) return requestSnapshot(turn);
+    if (turn.now - state.snapshot.since > state.settings.timing.sayAgain) {
+      waitFor(turn, `${nameOf(state, state.snapshot.from)} must hand over the last checkpoint`);
+    }
+    if (state.snapshot.tip !== null && !state.snapshot.storing) storeIfFinal(turn);
     return;
   }
   if (tip.step < state.settings.totalSteps)
@@ -243,3 +275,5 @@ export function finish(turn: Turn, outcome: Outcome): void {
     if (worker.connected && !worker.evicted) send(turn, worker.incarnation, { kind: "release", reason: outcome.kind });
   }
 }
+
+const nameOf = (state: MachineState, incarnation: Incarnation) => state.workers.get(incarnation)?.name ?? incarnation;

@@ -1,7 +1,16 @@
-import type { WorkerMessage } from "../../shared/protocol/messages.ts";
-import { type Incarnation, sameView, type ViewId } from "../../shared/protocol/view.ts";
+import type { Progress, WorkerMessage } from "../../shared/protocol/messages.ts";
+import { type Incarnation, sameView, type View, type ViewId } from "../../shared/protocol/view.ts";
 import { measure } from "./balance.ts";
-import { includeInChange, membersOf, onAnswer, onRestored, repeatTo, startChange, tryInstall } from "./change.ts";
+import {
+  includeInChange,
+  lateAnswers,
+  membersOf,
+  onAnswer,
+  onRestored,
+  repeatTo,
+  startChange,
+  tryInstall,
+} from "./change.ts";
 import {
   checkpointIfDue,
   finish,
@@ -26,6 +35,7 @@ import {
   type WorkerEntry,
 } from "./state.ts";
 import { mostAccused, stepBudget } from "./suspect.ts";
+import { waitFor, waitOrGiveUp, withMissing } from "./waiting.ts";
 
 /**
  * The coordinator's membership decisions as a deterministic machine: one event at a time, `state` moves on in place, the
@@ -103,34 +113,19 @@ function formIfDue(turn: Turn): void {
   const { state, now } = turn;
   if (state.inherited.length > 0) {
     if (adoptInherited(turn)) return;
-    if (now < state.graceUntil) return;
+    if (now < state.graceUntil) return waitFor(turn, withMissing(state, "members of the last view may come back"));
   }
   const ready = [...state.workers.values()].filter((w) => w.ready && w.connected && !w.evicted);
-  if (ready.length === 0) return waitForWorkers(turn, "no worker is ready yet");
+  if (ready.length === 0) return waitOrGiveUp(turn, withMissing(state, "no worker is ready yet"));
   state.firstReadyAt ??= now;
   const patience = state.inherited.length > 0 ? 0 : state.settings.timing.firstStepBudget;
   const all = ready.length >= state.settings.workers;
   if (!all && (now - state.firstReadyAt < patience || ready.length < state.settings.minWorkers)) {
-    return waitForWorkers(turn, `${ready.length} of ${state.settings.workers} workers are ready`);
+    const present = `${ready.length} of ${state.settings.workers} workers ${ready.length === 1 ? "is" : "are"} ready`;
+    return waitOrGiveUp(turn, withMissing(state, present));
   }
   startChange(turn, state.inherited.length > 0 ? "take-over" : "start");
 }
-
-function waitForWorkers(turn: Turn, detail: string): void {
-  const { state, now } = turn;
-  if (state.saidWaiting !== detail) {
-    state.saidWaiting = detail;
-    say(turn, { type: "waiting", detail });
-  }
-  if (now - state.startedAt > state.settings.timing.maxWait) tooFew(turn, detail);
-}
-
-const tooFew = (turn: Turn, detail: string) =>
-  finish(turn, {
-    kind: "failed",
-    code: "LS_TOO_FEW_WORKERS",
-    message: `The run waited ${Math.round(turn.state.settings.timing.maxWait / 1000)} s for workers and gave up: ${detail}. Start workers and resume the run.`,
-  });
 
 // ---- workers
 
@@ -159,6 +154,7 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     leavingAt: known?.leavingAt ?? 0,
     evicted: false,
     evictions: known?.evictions ?? 0,
+    heldUp: known?.heldUp ?? 0,
     notBefore: known?.notBefore ?? 0,
   };
   state.workers.set(hello.incarnation, worker);
@@ -295,7 +291,9 @@ export function evict(turn: Turn, worker: WorkerEntry, why: string, quarantine =
   if (worker.evicted) return;
   worker.evicted = true;
   worker.evictions += 1;
-  worker.notBefore = now + Math.max(quarantine, Math.min(60_000, 500 * 2 ** (worker.evictions - 1)));
+  const { quarantineFirst, quarantineMax } = state.settings.timing;
+  const grown = Math.min(quarantineMax, quarantineFirst * 2 ** (worker.evictions - 1));
+  worker.notBefore = now + Math.max(quarantine, grown);
   turn.actions.push({ kind: "close", incarnation: worker.incarnation, reason: why });
   const member = membersOf(state).has(worker.incarnation);
   // Only the loss of a member is a failure that the run survives.
@@ -327,8 +325,11 @@ function onTick(turn: Turn): void {
         evict(turn, worker, `silent for ${Math.round(now - worker.lastHeard)} ms`);
     }
   }
-  if (state.change?.waitingSince != null && now - state.change.waitingSince > timing.maxWait) {
-    return tooFew(turn, state.saidWaiting);
+  if (now >= state.graceUntil && guarded(turn, "late-answers-evict")) {
+    for (const worker of lateAnswers(turn)) {
+      worker.heldUp += 1;
+      evict(turn, worker, "it is heard and does not answer");
+    }
   }
   settlePlan(turn);
   checkProgress(turn);
@@ -343,10 +344,15 @@ function checkProgress(turn: Turn): void {
   if (members.every((w) => w.idle !== null)) return;
   const progress = new Map(members.filter((w) => w.progress !== null).map((w) => [w.incarnation, w.progress!]));
   const budget = stepBudget(installed, progress, state.settings.timing);
-  if (now - state.progressAt <= budget) return;
+  const overdue = now - state.progressAt;
+  if (overdue > state.settings.timing.sayAgain) sayOverdue(turn, installed, progress);
+  if (overdue <= budget) return;
+  if (!guarded(turn, "no-progress-evicts")) return;
   const accused = mostAccused(installed, progress);
   const worker = accused === null ? undefined : state.workers.get(accused);
-  if (worker === undefined || !guarded(turn, "no-progress-evicts")) return;
+  // Nobody owes anything: all are asked where they stand, and whoever does not answer goes.
+  if (worker === undefined) return startChange(turn, "no step and nobody to blame for it");
+  worker.heldUp += 1;
   // One whose compute thread is stuck looks sound until it is given work: it gets the time to find out itself and to end.
   const why = `no step for ${Math.round((now - state.progressAt) / 1000)} s and the others wait for it`;
   evict(turn, worker, why, 2 * budget);
@@ -368,6 +374,13 @@ function checkRest(turn: Turn): void {
 }
 
 const firstOf = (given: ReadonlyMap<number, Incarnation>): Incarnation | undefined => given.values().next().value;
+
+function sayOverdue(turn: Turn, installed: View, progress: ReadonlyMap<Incarnation, Progress>): void {
+  const { state } = turn;
+  const accused = mostAccused(installed, progress);
+  const whom = accused === null ? "its members" : nameOf(state, accused);
+  waitFor(turn, `step ${Math.max(0, state.progressStep)} is not done yet: ${whom} must go on`);
+}
 
 const isInstalled = (state: MachineState, id: { readonly term: number; readonly number: number }) =>
   state.installed?.id.term === id.term && state.installed.id.number === id.number;

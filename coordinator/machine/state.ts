@@ -3,6 +3,7 @@ import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
+import type { Waiting } from "./waiting.ts";
 
 /** What the coordinator's decisions depend on, fixed for one reign. */
 export interface Settings {
@@ -130,6 +131,8 @@ export interface WorkerEntry {
   leavingAt: number;
   evicted: boolean;
   evictions: number;
+  /** Views that it held up, by no step or no answer, since it last computed a shard of a final step. */
+  heldUp: number;
   /** Not admitted to a view before this time. */
   notBefore: number;
 }
@@ -148,12 +151,11 @@ export interface Change {
   readonly id: ViewId;
   readonly reason: string;
   readonly since: number;
-  /** Members whose answer, or whose loss, is still to come. */
-  readonly waiting: Set<Incarnation>;
+  /** Members whose answer, or whose loss, is still to come, and since when. */
+  readonly waiting: Map<Incarnation, number>;
   readonly answers: Map<Incarnation, Standing>;
   /** Workers that are loading a checkpoint; null while none is needed. */
-  restoring: { readonly tip: Tip; readonly waiting: Set<Incarnation> } | null;
-  waitingSince: number | null;
+  restoring: { readonly tip: Tip; readonly waiting: Map<Incarnation, number> } | null;
 }
 
 export interface Planned {
@@ -200,7 +202,11 @@ export interface MachineState {
   stopping: string | null;
   phase: Phase;
   /** Evaluation batches not yet given out, and those given out by batch. */
-  evaluation: { readonly queue: number[]; readonly given: Map<number, Incarnation>; readonly done: Set<number> } | null;
+  evaluation: {
+    readonly queue: number[];
+    readonly given: Map<number, Incarnation>;
+    readonly done: Set<number>;
+  } | null;
   startedAt: number;
   firstReadyAt: number | null;
   graceUntil: number;
@@ -208,7 +214,8 @@ export interface MachineState {
   /** Last time a step of the run moved. */
   progressAt: number;
   progressStep: number;
-  saidWaiting: string;
+  /** For whom the run waits; null while it goes on. */
+  waiting: Waiting | null;
   /** Since when all members but joiners rest; null while some do not. */
   restingSince: number | null;
   readonly balancing: {
@@ -250,7 +257,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     lastTick: now,
     progressAt: now,
     progressStep: -1,
-    saidWaiting: "",
+    waiting: null,
     restingSince: null,
     balancing: { since: null, moves: [] },
   };

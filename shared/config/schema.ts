@@ -116,41 +116,27 @@ export const recipeSchema = z.strictObject({
   flipAveraging: z.boolean(),
 });
 
+const addedLater = (name: keyof typeof DEFAULT_TIMING) => positive.default(DEFAULT_TIMING[name]);
+
+/** Milliseconds, all but stepBudgetFactor; TIMING_MEANINGS says what each bounds. Those that older runs lack have defaults. */
 export const timingSchema = z
   .strictObject({
-    /** Milliseconds between a worker's heartbeats. */
     heartbeatInterval: positive,
-    /** Silence to the coordinator that evicts a worker, in milliseconds; several heartbeat intervals. */
     heartbeatTimeout: positive,
-    /** First and longest pause between redials, in milliseconds. */
     redialFirst: positive,
     redialMax: positive,
-    /** How long a joiner may take to get level, in milliseconds; the others hold their update back for it. */
     levelTimeout: positive,
-    /** Multiple of a worker's own median micro-batch time that a step may take, and its floor in milliseconds. */
     stepBudgetFactor: positive,
     stepBudgetFloor: positive,
-    /** Budget of a member's first step, which includes warm-up, in milliseconds. */
     firstStepBudget: positive,
-    /** Nobody is evicted for this long after a take-over or when everybody is silent at once, in milliseconds. */
     grace: positive,
-    /**
-     * How long a worker that is heard may take to close its commit word and answer; then it is evicted. In
-     * milliseconds, like all that follows.
-     */
-    answerTimeout: positive.default(DEFAULT_TIMING.answerTimeout),
-    /** How long a snapshot may be asked for and held; then another member is asked. */
-    checkpointTimeout: positive.default(DEFAULT_TIMING.checkpointTimeout),
-    /** How long the last worker that wants to leave waits until its state is a checkpoint. */
-    leaveTimeout: positive.default(DEFAULT_TIMING.leaveTimeout),
-    /** How long an evicted worker stays out, after its first eviction and at most; twice as long each time. */
-    quarantineFirst: positive.default(DEFAULT_TIMING.quarantineFirst),
-    quarantineMax: positive.default(DEFAULT_TIMING.quarantineMax),
-    /** After this long a worker that got no shards because it was slow is taken to be twice as fast. */
-    slowRetry: positive.default(DEFAULT_TIMING.slowRetry),
-    /** How often a run that waits says for whom. */
-    sayAgain: positive.default(DEFAULT_TIMING.sayAgain),
-    /** How long a run without enough workers waits before it ends. */
+    answerTimeout: addedLater("answerTimeout"),
+    checkpointTimeout: addedLater("checkpointTimeout"),
+    leaveTimeout: addedLater("leaveTimeout"),
+    quarantineFirst: addedLater("quarantineFirst"),
+    quarantineMax: addedLater("quarantineMax"),
+    slowRetry: addedLater("slowRetry"),
+    sayAgain: addedLater("sayAgain"),
     maxWait: positive,
   })
   .superRefine((timing, context) => {

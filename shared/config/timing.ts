@@ -36,10 +36,32 @@ export const DEFAULT_TIMING: TimingValues = {
   checkpointTimeout: 120_000,
   leaveTimeout: 30_000,
   quarantineFirst: 500,
-  quarantineMax: 60_000,
+  quarantineMax: 300_000,
   slowRetry: 60_000,
   sayAgain: 10_000,
   maxWait: 600_000,
+};
+
+/** What each time-out bounds. */
+export const TIMING_MEANINGS: Readonly<Record<keyof TimingValues, string>> = {
+  heartbeatInterval: "between two heartbeats, in both directions",
+  heartbeatTimeout: "silence of a worker towards the coordinator that evicts it",
+  redialFirst: "first pause before a closed stream is dialled again",
+  redialMax: "longest such pause",
+  levelTimeout: "pull of the state by a joiner or laggard; the others hold their update back that long",
+  stepBudgetFactor: "not a time: how many times its slowest member's own shards a step may take",
+  stepBudgetFloor: "least budget of a step before its most accused member is evicted",
+  firstStepBudget:
+    "budget of a step in which a member was not measured yet; loading a worker, a checkpoint, a prediction",
+  grace: "nobody is evicted while all are silent at once; a joiner that did not get level waits that long",
+  answerTimeout: "a worker that is heard has to close its commit word and answer a prepare",
+  checkpointTimeout: "a member that was asked for a snapshot has to hold it; then the next one is asked",
+  leaveTimeout: "the last worker that was asked to leave waits for its state to become a checkpoint",
+  quarantineFirst: "an evicted worker stays out after its first eviction, twice as long after each further one",
+  quarantineMax: "and at most",
+  slowRetry: "rest of a worker without shards after which it is taken to be twice as fast",
+  sayAgain: "a run that waits says for whom, again",
+  maxWait: "a run without enough workers or without a usable state waits before it ends",
 };
 
 interface Relation {
@@ -131,7 +153,6 @@ export const TIMING_RELATIONS: readonly Relation[] = [
     smaller: "answerTimeout",
     why: "whoever does not answer is let go before all give up",
   },
-  { larger: "maxWait", times: 1, smaller: "quarantineMax", why: "a worker that comes back is worth the wait" },
   { larger: "maxWait", times: 1, smaller: "firstStepBudget", why: "workers that are still loading are worth the wait" },
   { larger: "maxWait", times: 1, smaller: "grace", why: "a run must not give up while nobody may be evicted" },
 ];

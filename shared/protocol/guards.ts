@@ -26,6 +26,8 @@ export const GUARDS = {
   "checkpoint-is-final": "a snapshot becomes a checkpoint only if its step is final with that hash",
   "leavers-wait": "a leaver is released only after everybody has switched to the view without it",
   "silence-evicts": "silence for the heartbeat time-out evicts",
+  "late-answers-evict": "a worker that is heard and does not answer within its time is evicted",
+  "stuck-workers-rest": "a worker that has held up two views in a row is neither waited for nor part of the next one",
   "no-progress-evicts": "a step beyond its budget evicts the most accused member",
   "say-again": "after a redial both sides say again what may have been lost",
 } as const;

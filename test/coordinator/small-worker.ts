@@ -140,6 +140,7 @@ export class SmallWorker {
       case "restore":
         return void this.#restore(action.tip);
       case "final":
+      case "stalled":
         return;
       case "exit":
         this.alive = false;

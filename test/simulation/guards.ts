@@ -1,4 +1,6 @@
+import { writeFileSync } from "node:fs";
 import { GUARDS, type Guard } from "../../shared/protocol/guards.ts";
+import { type Catch, documentOf } from "./document.ts";
 import { play, type Schedule } from "./schedule.ts";
 
 /** The schedule of a seed: 1 to 5 workers, 3 to 6 faults; some with few shards, more steps, or more workers needed. */
@@ -15,20 +17,20 @@ export function scheduleOf(seed: number): Schedule {
 }
 
 /** The first seed whose schedule breaks a promise when a guard is taken away; null where none of `tries` does. */
-export function seedThatCatches(
-  guard: Guard,
-  tries: number,
-): { readonly seed: number; readonly violation: string } | null {
+export function seedThatCatches(guard: Guard, tries: number): Catch | null {
   for (let seed = 0; seed < tries; seed++) {
-    const result = play(scheduleOf(seed), { without: new Set([guard]) });
-    if (result.violation !== null) return { seed, violation: result.violation.split("\n")[0]! };
+    const { invariant } = play(scheduleOf(seed), { without: new Set([guard]) });
+    if (invariant !== null) return { guard, seed, invariant };
   }
   return null;
 }
 
 if (process.argv[1]?.endsWith("guards.js")) {
-  for (const guard of Object.keys(GUARDS) as Guard[]) {
-    const caught = seedThatCatches(guard, Number(process.argv[2] ?? 20_000));
-    console.log(`${guard.padEnd(24)} ${caught === null ? "NOT CAUGHT" : `seed ${caught.seed}: ${caught.violation}`}`);
-  }
+  const [tries = 40_000] = process.argv.slice(2).map(Number).filter(Number.isInteger);
+  const catches = (Object.keys(GUARDS) as Guard[]).flatMap((guard) => {
+    const caught = seedThatCatches(guard, tries);
+    console.log(`${guard.padEnd(24)} ${caught === null ? "NOT CAUGHT" : `seed ${caught.seed}: ${caught.invariant}`}`);
+    return caught ?? [];
+  });
+  if (process.argv.includes("--write")) writeFileSync("test/simulation/README.md", documentOf(catches));
 }

@@ -1,4 +1,4 @@
-import type { CoordinatorMessage, Progress, WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { ShardRecord, Trailer } from "../../shared/protocol/trailer.ts";
 import {
   compareViews,
@@ -10,9 +10,10 @@ import {
   type ViewId,
   viewName,
 } from "../../shared/protocol/view.ts";
-import { advance, standingOf } from "../../worker/member/member.ts";
+import { advance } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
-import { Violation, type World } from "./world.ts";
+import { Violation } from "./invariants.ts";
+import type { World } from "./world.ts";
 
 /** What the exchange of one view has received at one member. */
 interface Inbox {
@@ -30,8 +31,10 @@ export class SimWorker {
   readonly world: World;
   readonly member: MemberState;
   /** Digest of what the weights went through; equals the canonical one unless something broke. */
-  content: string;
+  private weights: string;
   contentStep: number;
+  /** An update is half done. */
+  private half = false;
   alive = true;
   frozen = false;
   readonly thawQueue: (() => void)[] = [];
@@ -45,15 +48,27 @@ export class SimWorker {
   committedSteps = 0;
   /** How many times longer than usual its shards take. */
   slowness = 1;
+  /** Its compute thread hangs in a kernel or in an update for good, while its main thread goes on. */
+  stuck = false;
   /** A bit flips while the next update runs, where only the peers' hashes can find it. */
   flipInUpdate = false;
 
   constructor(world: World, incarnation: Incarnation) {
     this.world = world;
     this.incarnation = incarnation;
-    this.content = world.canonical(0);
+    this.weights = world.line.content(0);
     this.contentStep = 0;
-    this.member = createMember(incarnation, world.totalSteps, world.rootTip(), world.without);
+    this.member = createMember(incarnation, world.totalSteps, world.line.root, world.without);
+  }
+
+  get content(): string {
+    if (this.half)
+      throw new Violation("no-half-step", `${this.incarnation} was read in the update of step ${this.word?.step}`);
+    return this.weights;
+  }
+  set content(weights: string) {
+    this.weights = weights;
+    this.half = false;
   }
 
   /** Runs now, or when the worker thaws; never after its death. */
@@ -65,6 +80,12 @@ export class SimWorker {
 
   later(typical: number, run: () => void): void {
     this.world.clock.after(this.world.random.delay(typical), () => this.whenAwake(run));
+  }
+
+  /** From the exchange to the machine: mostly at once, sometimes through a queue in which it is overtaken. */
+  private hop(run: () => void): void {
+    if (this.world.random.next() < 0.1) this.later(10, run);
+    else run();
   }
 
   dispatch(event: MemberEvent): void {
@@ -90,7 +111,8 @@ export class SimWorker {
     const { view, left, plan } = this.member;
     const wanted = [view?.id, left, plan?.id].map((id) => (id == null ? "" : viewName(id)));
     const forgotten = [...this.views.keys()].filter((key) => !wanted.includes(key));
-    if (forgotten.length > 0) throw new Violation(`${this.incarnation} has left view ${forgotten.join(", ")} open`);
+    if (forgotten.length === 0) return;
+    throw new Violation("no-forgotten-views", `${this.incarnation} has left view ${forgotten.join(", ")} open`);
   }
 
   private perform(action: MemberAction): void {
@@ -100,7 +122,7 @@ export class SimWorker {
         return this.send(action.message);
       case "openStreams":
         this.views.set(viewName(action.view.id), { view: action.view, partials: new Map(), segments: new Map() });
-        world.viewOpened(this, action.view);
+        world.contents.check(action.view);
         return;
       case "closeStreams":
         this.views.delete(viewName(action.view));
@@ -112,11 +134,15 @@ export class SimWorker {
           action.view.predecessor === null
         ) {
           throw new Violation(
+            "promises-kept",
             `${this.incarnation} entered view ${viewName(action.view.id)} after promising a higher one`,
           );
         }
         if (this.promisedSince !== null && compareViews(action.view.id, this.promisedSince) < 0) {
-          throw new Violation(`${this.incarnation} ran view ${viewName(action.view.id)} after promising a higher one`);
+          throw new Violation(
+            "promises-kept",
+            `${this.incarnation} ran view ${viewName(action.view.id)} after promising a higher one`,
+          );
         }
         this.checkOpenViews();
         this.word = { view: action.view.id, step: action.step, state: "open" };
@@ -136,13 +162,13 @@ export class SimWorker {
         return this.close();
       case "hash":
         this.later(1, () => {
-          this.dispatch({ kind: "hashed", step: action.step, stateHash: world.hash(this.content) });
+          this.dispatch({ kind: "hashed", step: action.step, stateHash: world.line.hash(this.content) });
           if (this.wantSnapshot && this.member.idle) this.takeSnapshot();
         });
         return;
       case "restore":
         this.later(20, () => {
-          const initial = { tip: world.rootTip(), content: world.canonical(0) };
+          const initial = { tip: world.line.root, content: world.line.content(0) };
           const stored = [initial, ...world.checkpoints].find((c) => c.tip.step === action.tip.step);
           if (stored === undefined || this.member.step !== null) return;
           this.content = stored.content;
@@ -153,8 +179,10 @@ export class SimWorker {
         return;
       case "final":
         return world.sawFinal(action.entry);
+      case "stalled":
+        return this.world.note(`${this.incarnation} waits for records`);
       case "exit":
-        world.released(this);
+        world.note(`released ${this.incarnation}`);
         this.alive = false;
         return;
       default:
@@ -162,7 +190,7 @@ export class SimWorker {
     }
   }
 
-  private get shardMillis(): number {
+  get shardMillis(): number {
     return this.world.shardMillis * this.slowness;
   }
 
@@ -170,14 +198,15 @@ export class SimWorker {
     const me = view.members.find((m) => m.incarnation === this.incarnation)!;
     const count = me.shards.to - me.shards.from;
     this.later(1 + this.shardMillis * count, () => {
+      if (this.stuck) return;
       if (this.word?.state !== "open" || this.word.step !== step || !sameView(this.word.view, view.id)) return;
-      const partial = this.world.gradient(this.content, step);
+      const partial = this.world.line.gradient(this.content, step);
       if (count > 0) this.sendPartial(view, step, partial);
       const shards: ShardRecord[] = [];
       for (let shard = me.shards.from; shard < me.shards.to; shard++) {
         shards.push({ shard, idsDigest: `${step}/${shard}`, samples: 2, correct: 1, gradientDigest: partial });
       }
-      this.dispatch({ kind: "computed", view: view.id, step, shards, stateHash: this.world.hash(this.content) });
+      this.dispatch({ kind: "computed", view: view.id, step, shards, stateHash: this.world.line.hash(this.content) });
     });
   }
 
@@ -208,7 +237,9 @@ export class SimWorker {
       const segments = theirs.segments.get(step) ?? new Map<Incarnation, string>();
       theirs.segments.set(step, segments);
       segments.set(this.incarnation, segment);
-      if (owners.every((m) => segments.has(m.incarnation))) peer.dispatch({ kind: "reduced", view: view.id, step });
+      if (owners.every((m) => segments.has(m.incarnation))) {
+        peer.hop(() => peer.dispatch({ kind: "reduced", view: view.id, step }));
+      }
     };
     this.world.broadcast(this, view, deliver);
     deliver(this);
@@ -217,7 +248,7 @@ export class SimWorker {
   private publishTrailer(trailer: Trailer): void {
     const view = this.views.get(viewName(trailer.view))?.view;
     if (view === undefined) return;
-    this.world.broadcast(this, view, (peer) => peer.dispatch({ kind: "trailer", trailer }));
+    this.world.broadcast(this, view, (peer) => peer.hop(() => peer.dispatch({ kind: "trailer", trailer })));
   }
 
   private commit(viewId: ViewId, step: number, parent: string): void {
@@ -231,11 +262,13 @@ export class SimWorker {
       )
         return;
       this.word.state = "committed";
+      this.half = true;
       this.later(3, () => {
+        if (this.stuck) return;
         const inbox = this.views.get(viewName(viewId));
         const segments = [...new Set(inbox?.segments.get(step)?.values() ?? [])];
         const reduced = segments.length === 1 ? segments[0]! : `garbage(${segments.join("+")})`;
-        this.content = this.world.apply(this.content, reduced);
+        this.content = this.world.line.apply(this.weights, reduced);
         if (this.flipInUpdate) {
           this.flipInUpdate = false;
           this.content = `${this.content}!`;
@@ -247,12 +280,12 @@ export class SimWorker {
         inbox?.segments.delete(step - 1);
         inbox?.partials.delete(step - 1);
         this.word!.state = "closed";
-        const lineage = this.world.nextLineage(parent, step, reduced);
+        const lineage = this.world.line.nextLineage(parent, step, reduced);
         this.dispatch({
           kind: "updated",
           view: viewId,
           step,
-          outcome: { lineage, stateHash: this.world.hash(this.content), loss: 1, gradientNorm: 1, applied: true },
+          outcome: { lineage, stateHash: this.world.line.hash(this.content), loss: 1, gradientNorm: 1, applied: true },
         });
         this.world.stateMoved(this);
         if (this.wantSnapshot) this.takeSnapshot();
@@ -265,7 +298,7 @@ export class SimWorker {
 
   private close(): void {
     const answer = () =>
-      this.later(1, () => this.dispatch({ kind: "closed", stateHash: this.world.hash(this.content) }));
+      this.later(1, () => this.dispatch({ kind: "closed", stateHash: this.world.line.hash(this.content) }));
     if (this.word?.state === "committed") {
       this.afterUpdate = () => {
         this.afterUpdate = null;
@@ -287,7 +320,11 @@ export class SimWorker {
           .map((m) => this.world.worker(m.incarnation))
           .find(
             (w) =>
-              w?.alive && !w.frozen && this.world.reachable(this.incarnation, w.incarnation) && w.contentStep === step,
+              w?.alive &&
+              !w.frozen &&
+              w.readable &&
+              this.world.reachable(this.incarnation, w.incarnation) &&
+              w.contentStep === step,
           );
         if (source !== undefined) {
           this.content = source.content;
@@ -296,7 +333,7 @@ export class SimWorker {
             kind: "pulled",
             view: view.id,
             step,
-            stateHash: this.world.hash(this.content),
+            stateHash: this.world.line.hash(this.content),
             entries: [...source.member.kept],
           });
         }
@@ -308,9 +345,14 @@ export class SimWorker {
     attempt();
   }
 
+  /** Between updates: others may pull the state. */
+  private get readable(): boolean {
+    return this.word?.state !== "committed";
+  }
+
   private takeSnapshot(): void {
     this.wantSnapshot = false;
-    const tip = { ...this.member.tip, stateHash: this.world.hash(this.content) };
+    const tip = { ...this.member.tip, stateHash: this.world.line.hash(this.content) };
     this.snapshot = { tip, content: this.content };
     this.send({ kind: "snapshot", tip, bytes: 1 });
   }
@@ -326,50 +368,5 @@ export class SimWorker {
       this.promisedSince = message.id;
     }
     this.world.toCoordinator(this, message);
-  }
-
-  hello(): WorkerMessage {
-    return {
-      kind: "hello",
-      incarnation: this.incarnation,
-      name: this.incarnation,
-      host: "host",
-      pid: 1,
-      version: "0",
-      address: this.incarnation,
-      httpAddress: "",
-      labels: {},
-      promised: this.member.promised,
-      standing: standingOf(this.member),
-    };
-  }
-
-  heartbeat(): void {
-    const step = this.member.step;
-    const progress: Progress = {
-      view: this.member.view?.id ?? null,
-      step: this.member.tip.step,
-      phase: this.member.idle ? "idle" : step === null ? "waiting" : step.computed ? "exchange" : "compute",
-      stepMillis: 0,
-      level: step?.level ?? this.member.whole,
-      shardMillis: this.committedSteps > 0 ? this.shardMillis : 0,
-      images: 0,
-      residentBytes: 0,
-      peers: this.owed(),
-    };
-    this.send({ kind: "heartbeat", progress });
-  }
-
-  private owed() {
-    const { view, step } = this.member;
-    if (view === null || step === null) return [];
-    const inbox = this.views.get(viewName(view.id));
-    return view.members
-      .filter((m) => m.incarnation !== this.incarnation)
-      .map((m) => {
-        const has = inbox?.partials.get(step.step)?.has(m.incarnation) ?? false;
-        const trailer = step.trailers.has(m.incarnation);
-        return { incarnation: m.incarnation, owed: has && trailer ? 0 : 1, received: has ? 1 : 0 };
-      });
   }
 }

@@ -1,75 +1,24 @@
 import { step as advanceMachine } from "../../coordinator/machine/machine.ts";
-import {
-  createMachine,
-  type History,
-  type MachineAction,
-  type MachineEvent,
-  type MachineState,
-  type Outcome,
-} from "../../coordinator/machine/state.ts";
+import { createMachine, type MachineAction, type MachineEvent, type Outcome } from "../../coordinator/machine/state.ts";
 import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import { Random, VirtualClock } from "./clock.ts";
+import { crashCoordinator } from "./faults.ts";
+import { ViewContents, Violation } from "./invariants.ts";
+import { Line } from "./line.ts";
+import { RULING_MILLIS, type SimCoordinator, TIMING, type WorldOptions } from "./options.ts";
+import { type DurableRecord, historyOf } from "./records.ts";
+import { helloOf, progressOf } from "./reports.ts";
 import { SimWorker } from "./sim-worker.ts";
-
-export const TIMING = {
-  heartbeatInterval: 250,
-  heartbeatTimeout: 1500,
-  redialFirst: 100,
-  redialMax: 1000,
-  levelTimeout: 5000,
-  stepBudgetFactor: 8,
-  stepBudgetFloor: 3000,
-  firstStepBudget: 4000,
-  grace: 6000,
-  answerTimeout: 5000,
-  checkpointTimeout: 10_000,
-  leaveTimeout: 20_000,
-  quarantineFirst: 500,
-  quarantineMax: 60_000,
-  slowRetry: 3000,
-  sayAgain: 10_000,
-  maxWait: 10_000_000,
-};
-
-/** How often a coordinator looks for a newer term while it has nothing to record. */
-const RULING_MILLIS = 500;
-
-/** Broken promise of the protocol, found by the simulation. */
-export class Violation extends Error {}
-
-interface SimCoordinator {
-  readonly term: number;
-  readonly machine: MachineState;
-  alive: boolean;
-  frozen: boolean;
-  readonly thawQueue: (() => void)[];
-}
-
-type DurableRecord =
-  | { readonly term: number; readonly kind: "view"; readonly view: View }
-  | { readonly term: number; readonly kind: "final"; readonly entry: LedgerEntry }
-  | { readonly term: number; readonly kind: "truncate"; readonly tip: Tip }
-  | { readonly term: number; readonly kind: "first"; readonly fingerprint: readonly string[]; readonly root: string }
-  | { readonly term: number; readonly kind: "checkpoint"; readonly tip: Tip };
-
-export interface WorldOptions {
-  readonly seed: number;
-  readonly workers: number;
-  readonly minWorkers: number;
-  readonly shards: number;
-  readonly totalSteps: number;
-  readonly timing?: Partial<typeof TIMING>;
-  /** Guards of the protocol that are taken away, to show that the simulation notices. */
-  readonly without?: ReadonlySet<Guard>;
-}
 
 export class World {
   readonly clock = new VirtualClock();
   readonly random: Random;
   readonly totalSteps: number;
+  /** The undisturbed run. */
+  readonly line: Line;
   readonly shardMillis = 20;
   readonly options: WorldOptions;
   readonly workers = new Map<Incarnation, SimWorker>();
@@ -77,12 +26,9 @@ export class World {
   readonly checkpoints: { readonly tip: Tip; readonly content: string }[] = [];
   coordinators: SimCoordinator[] = [];
   outcome: Outcome | null = null;
-  finalEntries = 0;
   faults = 0;
   private nextWorker = 0;
-  private readonly canonicalContents: string[] = [];
-  private readonly canonicalTips: Tip[] = [];
-  private readonly viewContents = new Map<string, string>();
+  readonly contents = new ViewContents();
   /** Unordered pairs, or ordered ones "a>b", that cannot talk now. */
   readonly cuts = new Set<string>();
   /** A bit was flipped: a state may be wrong until the protocol finds it. */
@@ -95,32 +41,10 @@ export class World {
     this.without = options.without ?? new Set();
     this.random = new Random(options.seed);
     this.totalSteps = options.totalSteps;
-    let content = "s";
-    let lineage = "root";
-    for (let step = 0; step <= options.totalSteps; step++) {
-      this.canonicalContents.push(content);
-      this.canonicalTips.push({ step, lineage, stateHash: this.hash(content) });
-      const reduced = this.gradient(content, step);
-      content = this.apply(content, reduced);
-      lineage = this.nextLineage(lineage, step, reduced);
-    }
+    this.line = new Line(options.totalSteps);
     this.startCoordinator();
     for (let i = 0; i < options.workers; i++) this.addWorker();
   }
-
-  // ---- the arithmetic of digests
-
-  gradient = (content: string, step: number): string => `g${step}(${content})`;
-  apply(content: string, reduced: string): string {
-    return digest(`${content}|${reduced}`);
-  }
-  nextLineage(parent: string, step: number, reduced: string): string {
-    return digest(`${parent}|${step}|${reduced}`);
-  }
-  hash = (content: string): string => `h:${content}`;
-  canonical = (step: number): string => this.canonicalContents[step] ?? "beyond";
-  canonicalTip = (step: number): Tip => this.canonicalTips[step]!;
-  rootTip = (): Tip => this.canonicalTips[0]!;
 
   note(text: string): void {
     if (this.trace.length < 20_000) this.trace.push(`${this.clock.now.toFixed(1)} ${text}`);
@@ -136,7 +60,7 @@ export class World {
     worker.later(200, () => this.dial(worker));
     const beat = () => {
       if (!worker.alive || this.outcome !== null) return;
-      if (!worker.frozen) worker.heartbeat();
+      if (!worker.frozen) worker.send({ kind: "heartbeat", progress: progressOf(worker) });
       this.clock.after(TIMING.heartbeatInterval, beat);
     };
     beat();
@@ -171,22 +95,14 @@ export class World {
     });
   }
 
-  viewOpened(worker: SimWorker, view: View): void {
-    const text = JSON.stringify(view);
-    const known = this.viewContents.get(viewName(view.id));
-    if (known !== undefined && known !== text) throw new Violation(`two contents of view ${viewName(view.id)}`);
-    this.viewContents.set(viewName(view.id), text);
-    void worker;
-  }
-
   stateMoved(worker: SimWorker): void {
     this.note(`${worker.incarnation} committed -> ${worker.contentStep}`);
     if (this.tainted.size > 0) return;
-    if (worker.content !== this.canonical(worker.contentStep)) {
-      throw new Violation(`${worker.incarnation} holds a wrong state at step ${worker.contentStep}`);
+    if (worker.content !== this.line.content(worker.contentStep)) {
+      throw new Violation("equal-states", `${worker.incarnation} holds a wrong state at step ${worker.contentStep}`);
     }
-    if (worker.member.tip.lineage !== this.canonicalTip(worker.contentStep).lineage) {
-      throw new Violation(`${worker.incarnation} holds a wrong lineage at step ${worker.contentStep}`);
+    if (worker.member.tip.lineage !== this.line.tip(worker.contentStep).lineage) {
+      throw new Violation("equal-states", `${worker.incarnation} holds a wrong lineage at step ${worker.contentStep}`);
     }
     const view = worker.member.view;
     if (!view?.members.some((m) => m.incarnation === worker.incarnation)) return; // It left.
@@ -195,67 +111,16 @@ export class World {
       if (peer === undefined || !peer.alive || peer === worker || !peer.member.whole) continue;
       if (viewName(peer.member.view?.id ?? { term: 0, number: 0 }) !== viewName(view.id)) continue;
       if (Math.abs(peer.contentStep - worker.contentStep) > 1)
-        throw new Violation("members are more than one step apart");
+        throw new Violation("one-step-apart", "members are more than one step apart");
     }
   }
 
   sawFinal(entry: LedgerEntry): void {
-    if (entry.lineage !== this.canonicalTip(entry.step + 1).lineage)
-      throw new Violation(`final step ${entry.step} is off the line`);
-    if (entry.stateHash !== this.canonicalTip(entry.step + 1).stateHash) {
-      throw new Violation(`final step ${entry.step} carries a wrong state`);
+    if (entry.lineage !== this.line.tip(entry.step + 1).lineage)
+      throw new Violation("final-on-the-line", `final step ${entry.step} is off the line`);
+    if (entry.stateHash !== this.line.tip(entry.step + 1).stateHash) {
+      throw new Violation("final-on-the-line", `final step ${entry.step} carries a wrong state`);
     }
-  }
-
-  released(worker: SimWorker): void {
-    this.note(`released ${worker.incarnation}`);
-  }
-
-  kill(worker: SimWorker): void {
-    this.note(`KILL ${worker.incarnation}`);
-    worker.alive = false;
-    this.tainted.delete(worker.incarnation);
-    this.hangUp(worker, true);
-  }
-
-  freeze(worker: SimWorker, millis: number): void {
-    this.note(`FREEZE ${worker.incarnation} ${millis.toFixed(0)}`);
-    worker.frozen = true;
-    this.clock.after(millis, () => {
-      this.note(`THAW ${worker.incarnation}`);
-      worker.frozen = false;
-      for (const run of worker.thawQueue.splice(0)) if (worker.alive) run();
-      if (worker.alive && worker.link === null) this.dial(worker);
-    });
-  }
-
-  cut(a: string, b: string, millis: number, oneWay: boolean): void {
-    this.note(`CUT ${a}>${b} ${oneWay ? "one way" : "both"} ${millis.toFixed(0)}`);
-    const pairs = oneWay ? [`${a}>${b}`] : [`${a}>${b}`, `${b}>${a}`];
-    for (const pair of pairs) this.cuts.add(pair);
-    this.clock.after(millis, () => {
-      for (const pair of pairs) this.cuts.delete(pair);
-    });
-  }
-
-  /** Its shards take that many times longer for a while, as when something else runs beside it. */
-  slow(worker: SimWorker, factor: number, millis: number): void {
-    this.note(`SLOW ${worker.incarnation} ${factor.toFixed(1)} ${millis.toFixed(0)}`);
-    worker.slowness = factor;
-    this.clock.after(millis, () => {
-      worker.slowness = 1;
-    });
-  }
-
-  leave(worker: SimWorker): void {
-    this.note(`LEAVE ${worker.incarnation}`);
-    worker.dispatch({ kind: "leave", reason: "asked" });
-  }
-
-  flip(worker: SimWorker): void {
-    this.note(`FLIP ${worker.incarnation}`);
-    worker.content = `${worker.content}!`;
-    this.tainted.add(worker.incarnation);
   }
 
   // ---- the session between workers and the coordinator
@@ -274,8 +139,7 @@ export class World {
     }
     worker.link = coordinator.term;
     worker.dials += 1;
-    const hello = worker.hello();
-    if (hello.kind !== "hello") return;
+    const hello = helloOf(worker);
     const standing = hello.standing!;
     const fresh = worker.member.view === null && worker.member.promised === null;
     this.deliver(coordinator, worker, () => {
@@ -372,7 +236,7 @@ export class World {
 
   startCoordinator(): void {
     const term = this.coordinators.length + 1;
-    const history = this.history();
+    const history = historyOf(this.records, this.line.root);
     const { workers, shards, minWorkers } = this.options;
     const machine = createMachine(
       {
@@ -419,76 +283,12 @@ export class World {
     beat();
   }
 
-  crashCoordinator(): void {
-    const coordinator = this.ruler;
-    if (coordinator === undefined) return;
-    this.note(`CRASH coordinator ${coordinator.term}`);
-    coordinator.alive = false;
-    this.dropLinks(coordinator, 1);
-    this.clock.after(this.random.delay(500), () => {
-      if (this.ruler === undefined) this.startCoordinator();
-    });
-  }
-
-  private dropLinks(coordinator: SimCoordinator, share: number): void {
+  dropLinks(coordinator: SimCoordinator, share: number): void {
     for (const worker of this.workers.values()) {
       if (!worker.alive || worker.link !== coordinator.term || this.random.next() > share) continue;
       worker.link = null;
       worker.later(100, () => this.dial(worker));
     }
-  }
-
-  /** The coordinator stops in place while another takes over; it wakes up later and does not know. */
-  usurpCoordinator(millis: number): void {
-    const coordinator = this.ruler;
-    if (coordinator === undefined || coordinator.frozen) return;
-    this.note(`FREEZE coordinator ${coordinator.term}`);
-    coordinator.frozen = true;
-    this.startCoordinator();
-    // Some find the new one at once, some only when the old one has learned that its time is over.
-    this.dropLinks(coordinator, 0.6);
-    this.clock.after(millis, () => {
-      coordinator.frozen = false;
-      for (const run of coordinator.thawQueue.splice(0)) if (coordinator.alive) run();
-    });
-  }
-
-  private history(): History {
-    const views: View[] = [];
-    let ledger: Tip | null = null;
-    let checkpoint: Tip | null = null;
-    let first: { readonly fingerprint: readonly string[]; readonly root: string } | null = null;
-    for (const record of this.records) {
-      switch (record.kind) {
-        case "view":
-          views.push(record.view);
-          break;
-        case "final":
-          if (record.entry.step !== ((ledger as Tip | null) ?? this.rootTip()).step)
-            throw new Violation("the ledger has a gap or a repeat");
-          ledger = { step: record.entry.step + 1, lineage: record.entry.lineage, stateHash: record.entry.stateHash };
-          break;
-        case "truncate":
-          ledger = record.tip;
-          break;
-        case "checkpoint":
-          checkpoint = record.tip;
-          break;
-        case "first":
-          first = record;
-          break;
-        default:
-          record satisfies never;
-      }
-    }
-    return {
-      views: views.slice(-4),
-      ledgerTip: ledger,
-      skipped: 0,
-      checkpoint,
-      fingerprint: first === null ? null : ["f"],
-      root: first === null ? null : "root",
-    };
   }
 
   feed(coordinator: SimCoordinator, event: MachineEvent): void {
@@ -498,7 +298,7 @@ export class World {
       // A crash may fall between any two actions; a superseded coordinator notices before it writes.
       if (this.crashBetween > 0 && this.random.next() < this.crashBetween) {
         this.crashBetween = 0;
-        this.crashCoordinator();
+        crashCoordinator(this);
       }
       if (!coordinator.alive) return;
       this.perform(coordinator, action);
@@ -546,10 +346,9 @@ export class World {
           this.sawFinal(entry);
           const owners = entry.shards.map((s) => s.shard);
           if (owners.length !== this.options.shards || owners.some((s, i) => s !== i)) {
-            throw new Violation(`step ${entry.step} does not hold every shard exactly once`);
+            throw new Violation("every-sample-once", `step ${entry.step} does not hold every shard exactly once`);
           }
           if (!this.durable(coordinator, { term, kind: "final", entry })) return;
-          this.finalEntries += 1;
         }
         return;
       case "recordFirst":
@@ -565,8 +364,8 @@ export class World {
           const worker = this.workers.get(action.from);
           const good = worker?.alive && !worker.frozen && worker.snapshot?.tip.step === action.tip.step;
           if (!good) return this.feed(coordinator, { kind: "checkpointFailed", tip: action.tip, reason: "gone" });
-          if (worker.snapshot!.content !== this.canonical(action.tip.step))
-            throw new Violation("a wrong state became a checkpoint");
+          if (worker.snapshot!.content !== this.line.content(action.tip.step))
+            throw new Violation("sound-checkpoints", "a wrong state became a checkpoint");
           if (!this.durable(coordinator, { term, kind: "checkpoint", tip: action.tip })) return;
           this.checkpoints.push(worker.snapshot!);
           this.feed(coordinator, { kind: "checkpointStored", tip: action.tip });
@@ -580,10 +379,10 @@ export class World {
         });
         return;
       case "event":
-        if (action.event.type !== "worker") this.note(`event ${JSON.stringify(action.event)}`);
+        if (action.event.type !== "worker" || action.event.change === "standby")
+          this.note(`event ${JSON.stringify(action.event)}`);
         return;
-      // Every simulated step is finite.
-      case "retreat":
+      case "retreat": // Every simulated step is finite.
         return;
       case "finish":
         this.note(`finish ${JSON.stringify(action.outcome)} by ${term}`);
@@ -598,20 +397,4 @@ export class World {
         return action satisfies never;
     }
   }
-}
-
-const cache = new Map<string, string>();
-/** A short digest; collisions do not matter at this size. */
-function digest(text: string): string {
-  const known = cache.get(text);
-  if (known !== undefined) return known;
-  let a = 0x811c9dc5;
-  let b = 0x1000193;
-  for (let i = 0; i < text.length; i++) {
-    a = Math.imul(a ^ text.charCodeAt(i), 0x01000193);
-    b = Math.imul(b + text.charCodeAt(i), 0x5bd1e995) ^ (b >>> 13);
-  }
-  const result = (a >>> 0).toString(36) + (b >>> 0).toString(36);
-  if (cache.size < 100_000) cache.set(text, result);
-  return result;
 }

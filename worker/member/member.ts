@@ -205,7 +205,16 @@ class Advance {
       if (level) return this.rest();
     }
     const trailers = new Map<Member["incarnation"], Trailer>();
-    state.step = { step, level, pull: "none", computed: false, reduced: false, blocked: false, trailers };
+    state.step = {
+      step,
+      level,
+      pull: "none",
+      computed: false,
+      reduced: false,
+      blocked: false,
+      stalled: false,
+      trailers,
+    };
     state.word = "open";
     const ready = state.earlyReduced;
     state.step.reduced = ready !== null && ready.step === step && sameView(ready.view, view.id);
@@ -310,7 +319,11 @@ class Advance {
     const equal = level.every((t) => t.lineage === common.lineage && t.stateHash === common.stateHash);
     if (!equal && this.guarded("equal-states")) return this.block(null);
     if (!step.reduced) return;
-    if (state.kept.length >= KEPT_BOUND) return;
+    if (state.kept.length >= KEPT_BOUND) {
+      if (!step.stalled) this.act({ kind: "stalled", step: step.step, unrecorded: state.kept.length });
+      step.stalled = true;
+      return;
+    }
     if (!step.level) {
       const proven = step.trailers.get(state.self)!.stateHash === common.stateHash && step.pull === "done";
       if (!proven && this.guarded("joiner-proves-itself")) return this.moveOn(step.step + 1, false, trailers);

@@ -82,7 +82,9 @@ export type MemberAction =
   /** A step became final. */
   | { readonly kind: "final"; readonly entry: LedgerEntry }
   /** The coordinator let this worker go. */
-  | { readonly kind: "exit"; readonly reason: string };
+  | { readonly kind: "exit"; readonly reason: string }
+  /** A step is not committed until the coordinator has recorded earlier ones. */
+  | { readonly kind: "stalled"; readonly step: number; readonly unrecorded: number };
 
 /** The step under way. */
 export interface StepState {
@@ -95,6 +97,8 @@ export interface StepState {
   reduced: boolean;
   /** The trailers differed or data was corrupt: nobody commits, a new view will come. */
   blocked: boolean;
+  /** It waits for the coordinator's records, and has said so. */
+  stalled: boolean;
   readonly trailers: Map<Incarnation, Trailer>;
 }
 

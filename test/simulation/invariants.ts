@@ -1,0 +1,42 @@
+import { type View, viewName } from "../../shared/protocol/view.ts";
+
+/**
+ * What must hold in every schedule, by name; a broken one ends the schedule with a Violation that names it. Each is
+ * known to be able to fail: simulation.test.ts holds for every one a guard whose loss breaks it, or breaks it by hand.
+ */
+export const INVARIANTS = {
+  "every-sample-once": "the recorded line holds every step once, in order, each with all shards once",
+  "no-half-step": "no state is read, sent, hashed or computed on while an update is half done",
+  "equal-states": "whoever holds step s of the line holds the state and lineage of the undisturbed run's step s",
+  "final-on-the-line": "a final step carries the lineage and state hash of the undisturbed run",
+  "same-end": "the run ends at its last step with a checkpoint of the undisturbed run's last state",
+  "sound-checkpoints": "what becomes a checkpoint is a state of the undisturbed run",
+  "one-step-apart": "members of a view are at most one step apart",
+  "no-forgotten-views": "streams are open for the present, the left and the planned view, and for no other",
+  "one-content-per-id": "two views of one id are equal",
+  "promises-kept": "nobody enters a view below one that it promised",
+  progress: "the run ends within a bound of virtual time once the faults have stopped",
+} as const;
+
+export type Invariant = keyof typeof INVARIANTS;
+
+/** Broken promise of the protocol, found by the simulation. */
+export class Violation extends Error {
+  readonly invariant: Invariant;
+  constructor(invariant: Invariant, message: string) {
+    super(message);
+    this.invariant = invariant;
+  }
+}
+
+/** Every view that was ever opened. */
+export class ViewContents {
+  private readonly known = new Map<string, string>();
+
+  check(view: View): void {
+    const text = JSON.stringify(view);
+    const known = this.known.get(viewName(view.id)) ?? text;
+    if (known !== text) throw new Violation("one-content-per-id", `two contents of view ${viewName(view.id)}`);
+    this.known.set(viewName(view.id), text);
+  }
+}
