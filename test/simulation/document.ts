@@ -20,7 +20,7 @@ seed (\`scheduleOf\` in guards.ts), so that a seed is all that is needed to see 
 \`\`\`
 node dist/test/simulation/play.js 0 1000000        a million schedules, from seed 0; build first: npm run build
 node dist/test/simulation/play.js SEED 1 200       one schedule and the last 200 lines of what happened in it
-node dist/test/simulation/guards.js --write        takes each guard away, finds the seed that notices, writes this file
+node dist/test/simulation/guards.js --write        takes each guard away, finds a seed that notices, writes this file
 \`\`\`
 
 \`npm test\` plays the first 10,000 seeds and 500 more that fast-check draws; what fails prints the line that replays it.

@@ -1,4 +1,7 @@
-import { type View, viewName } from "../../shared/protocol/view.ts";
+import type { MachineState } from "../../coordinator/machine/state.ts";
+import { sameView, type View, viewName } from "../../shared/protocol/view.ts";
+import type { SimWorker } from "./sim-worker.ts";
+import type { World } from "./world.ts";
 
 /**
  * What must hold in every schedule, by name; a broken one ends the schedule with a Violation that names it. Each is
@@ -15,6 +18,8 @@ export const INVARIANTS = {
   "no-forgotten-views": "streams are open for the present, the left and the planned view, and for no other",
   "one-content-per-id": "two views of one id are equal",
   "promises-kept": "nobody enters a view below one that it promised",
+  "leavers-not-missed": "a leaver is let go only when no member of the next view is still in the view that it left",
+  "silence-noticed": "who is silent for the time-out is evicted by the next tick, unless all are or nobody may be",
   progress: "the run ends within a bound of virtual time once the faults have stopped",
 } as const;
 
@@ -26,6 +31,30 @@ export class Violation extends Error {
   constructor(invariant: Invariant, message: string) {
     super(message);
     this.invariant = invariant;
+  }
+}
+
+/** Called after every tick of a coordinator. */
+export function checkSilence(machine: MachineState, now: number): void {
+  const { heartbeatTimeout } = machine.settings.timing;
+  if (now < machine.graceUntil || machine.phase === "finished") return;
+  const live = [...machine.workers.values()].filter((worker) => !worker.evicted && worker.ready);
+  const silent = live.filter((worker) => now - worker.lastHeard > heartbeatTimeout);
+  if (silent.length > 0 && silent.length < live.length)
+    throw new Violation("silence-noticed", `${silent[0]!.incarnation} is silent and nobody cares`);
+}
+
+/** Called as a worker is let go. */
+export function checkRelease(leaver: SimWorker, { ruler, workers }: World): void {
+  const next = leaver.member.view;
+  const { installed, change, workers: entries } = ruler?.machine ?? {};
+  if (next === null || next.predecessor === null || change !== null || !sameView(installed?.id ?? null, next.id))
+    return;
+  for (const { incarnation } of next.members) {
+    const peer = workers.get(incarnation);
+    if (peer === undefined || !peer.alive || entries?.get(incarnation)?.evicted !== false) continue;
+    if (peer.member.step !== null && sameView(peer.member.view?.id ?? null, next.predecessor))
+      throw new Violation("leavers-not-missed", `${leaver.incarnation} was let go, and ${incarnation} still needs it`);
   }
 }
 

@@ -24,14 +24,22 @@ export interface Result {
 /** Virtual time within which a run must end once the faults have stopped. */
 const BOUND = 120_000;
 
-/** Runs one random schedule of faults to its end and says which promise broke, if any. */
-export function play(schedule: Schedule, extra: Partial<WorldOptions> = {}): Result {
+/**
+ * Runs one random schedule of faults to its end and says which promise broke, if any.
+ * @param spoil breaks something by hand, to show that it is noticed
+ */
+export function play(
+  schedule: Schedule,
+  extra: Partial<WorldOptions> = {},
+  spoil: (world: World) => void = () => {},
+): Result {
   let world: World | null = null;
   let violation: string | null = null;
   let invariant: Invariant | null = null;
   try {
     world = new World({ ...schedule, ...extra });
     plant(world, schedule.faults);
+    spoil(world);
     run(world);
   } catch (error) {
     if (!(error instanceof Violation) && !(error instanceof TypeError)) throw error;

@@ -12,7 +12,7 @@ import {
 } from "../../shared/protocol/view.ts";
 import { advance } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
-import { Violation } from "./invariants.ts";
+import { checkRelease, Violation } from "./invariants.ts";
 import type { World } from "./world.ts";
 
 /** What the exchange of one view has received at one member. */
@@ -182,6 +182,7 @@ export class SimWorker {
       case "stalled":
         return this.world.note(`${this.incarnation} waits for records`);
       case "exit":
+        checkRelease(this, world);
         world.note(`released ${this.incarnation}`);
         this.alive = false;
         return;
@@ -317,7 +318,7 @@ export class SimWorker {
         if (this.member.step?.step !== step || !sameView(this.member.view?.id ?? null, view.id)) return;
         const source = view.members
           .filter((m) => m.entry === "level")
-          .map((m) => this.world.worker(m.incarnation))
+          .map((m) => this.world.workers.get(m.incarnation))
           .find(
             (w) =>
               w?.alive &&

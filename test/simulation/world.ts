@@ -6,7 +6,7 @@ import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import { Random, VirtualClock } from "./clock.ts";
 import { crashCoordinator } from "./faults.ts";
-import { ViewContents, Violation } from "./invariants.ts";
+import { checkSilence, ViewContents, Violation } from "./invariants.ts";
 import { Line } from "./line.ts";
 import { RULING_MILLIS, type SimCoordinator, TIMING, type WorldOptions } from "./options.ts";
 import { type DurableRecord, historyOf } from "./records.ts";
@@ -29,7 +29,7 @@ export class World {
   faults = 0;
   private nextWorker = 0;
   readonly contents = new ViewContents();
-  /** Unordered pairs, or ordered ones "a>b", that cannot talk now. */
+  /** Ordered pairs "a>b" that cannot talk now. */
   readonly cuts = new Set<string>();
   /** A bit was flipped: a state may be wrong until the protocol finds it. */
   readonly tainted = new Set<Incarnation>();
@@ -66,8 +66,6 @@ export class World {
     beat();
     return worker;
   }
-
-  worker = (incarnation: Incarnation): SimWorker | undefined => this.workers.get(incarnation);
 
   reachable(from: string, to: string): boolean {
     return !this.cuts.has(`${from}>${to}`) && !this.cuts.has(`${to}>${from}`);
@@ -260,6 +258,7 @@ export class World {
     const tick = () => {
       if (!coordinator.alive || this.outcome !== null) return;
       if (!coordinator.frozen) this.feed(coordinator, { kind: "tick" });
+      if (!coordinator.frozen) checkSilence(machine, this.clock.now);
       this.clock.after(100, tick);
     };
     tick();
