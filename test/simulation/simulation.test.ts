@@ -33,6 +33,12 @@ const another = <Kept extends { readonly content: string }>(kept: Kept): Kept =>
 const BY_HAND: readonly (readonly [Invariant, (world: World) => void])[] = [
   ["no-half-step", always((world) => void [...world.workers.values()].map((worker) => worker.content))],
   [
+    "no-forgotten-views",
+    always(({ workers }) => {
+      for (const { views } of workers.values()) for (const inbox of views.values()) views.set("0.0", inbox);
+    }),
+  ],
+  [
     "sound-checkpoints",
     always((world) => {
       for (const worker of world.workers.values()) {
