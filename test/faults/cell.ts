@@ -12,7 +12,10 @@ import {
 
 /** One fault of one process at one moment of a real run. As text, for example "worker-1/kill@update". */
 export interface Cell {
-  /** A worker's name, `first` for the one that reports and is asked for snapshots, `coordinator`, or `all` workers. */
+  /**
+   * A worker's name, `first` for the one that reports and is asked for snapshots, `all` workers, `coordinator`, or `rival`:
+   * the coordinator again, and while it has the fault a second one takes over the run's directory.
+   */
   readonly target: string;
   readonly fault: Fault;
 }
@@ -23,8 +26,8 @@ export const cellText = ({ target, fault }: Cell): string => `${target}/${faultT
 export function parseCell(text: string): Cell {
   const [target = "", rest = ""] = text.split("/");
   const fault = parseFault(rest);
-  const suits = target === "coordinator" ? suitsCoordinator : suitsWorker;
-  if (fault === null || !/^(worker-\d+|first|coordinator|all)$/.test(target) || !suits(fault))
+  const suits = target === "coordinator" || target === "rival" ? suitsCoordinator : suitsWorker;
+  if (fault === null || !/^(worker-\d+|first|coordinator|rival|all)$/.test(target) || !suits(fault))
     throw new Error(`"${text}" is no cell: an example is worker-1/kill@update`);
   return { target, fault };
 }
@@ -51,15 +54,22 @@ export function allCells(): Cell[] {
   const coordinators = Object.keys(COORDINATOR_MOMENTS).flatMap((moment) =>
     Object.keys(COORDINATOR_FAULTS).map((name) => cell("coordinator", name, moment)),
   );
-  return [...workers, ...coordinators, parseCell("all/kill"), parseCell("all/freeze:3000")];
+  return [
+    ...workers,
+    ...coordinators,
+    parseCell("all/kill"),
+    parseCell("all/freeze:3000"),
+    parseCell("rival/freeze:6000"),
+    parseCell("rival/freeze:8000@step"),
+  ];
 }
 
-/** Snapshots are asked of the first member; whoever joins is the last. */
+/** Snapshots are asked of the first member, also when all rest; whoever joins is the last. */
 export const targetAt = (moment: string | null): string =>
-  moment === "checkpoint" ? "first" : moment === "join" ? "worker-2" : "worker-1";
+  moment === "checkpoint" || moment === "rest" ? "first" : moment === "join" ? "worker-2" : "worker-1";
 
 /** Does the process of such a cell end, or its membership? `false`: the run goes on with the same members. */
 export function losesMember({ target, fault }: Cell): boolean {
-  if (target === "coordinator") return false;
+  if (target === "coordinator" || target === "rival") return false;
   return ["kill", "abort", "exception", "thread-death", "freeze", "stuck"].includes(fault.name);
 }

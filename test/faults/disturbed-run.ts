@@ -1,4 +1,3 @@
-import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LineTail } from "../../deploy/up/line-tail.ts";
@@ -18,13 +17,17 @@ export class NotSeen extends Error {}
 /** Long enough for a worker that dies, starts, loads and gets level on a busy machine. */
 const PATIENCE = 120_000;
 const POLL = 50;
+/** A step of three workers takes a quarter of a second. */
+const PACE = "slow:60";
 
 /** A run of `lockstep up` with faults in it, observed by its files and by GetStatus. */
 export class DisturbedRun {
   readonly out: string;
   readonly workers: number;
   readonly #up: Lockstep;
-  readonly #pace: string;
+  readonly #rivals: Lockstep[] = [];
+  /** Every process that comes is slowed, so that the run has steps left when faults take seconds. */
+  #paced = true;
   readonly #probe: Probe;
   readonly #events: LineTail;
   readonly #steps: LineTail;
@@ -37,8 +40,6 @@ export class DisturbedRun {
   constructor(quiet: QuietRun, out: string, workers: number, more: readonly string[] = []) {
     this.out = out;
     this.workers = workers;
-    this.#pace = `${out}.pace`;
-    writeFileSync(this.#pace, "");
     const args = [
       "up",
       "--config",
@@ -52,13 +53,17 @@ export class DisturbedRun {
       "--workers",
       String(workers),
     ];
-    this.#up = lockstep([...args, "--no-nats", "--worker-restarts", "100", ...more], { PACE: this.#pace });
+    this.#up = lockstep([...args, "--no-nats", "--worker-restarts", "100", ...more]);
     void this.#up.ended.then((end) => {
       this.ended = end;
     });
     this.#probe = Probe.ofDirectory(out, null);
     this.#events = new LineTail(join(out, "events.ndjson"));
     this.#steps = new LineTail(join(out, "steps.ndjson"));
+  }
+
+  get endedWell(): boolean {
+    return this.ended?.code === 0;
   }
 
   get words(): string {
@@ -90,6 +95,7 @@ export class DisturbedRun {
 
   /** The process that a target stands for now; null where there is none. */
   async processOf(target: string): Promise<string | null> {
+    if (target === "rival") return "coordinator";
     if (target !== "first") return target;
     const status = await this.#probe.status();
     return status?.workers.find(({ shards }) => shards.startsWith("0"))?.name ?? null;
@@ -157,9 +163,15 @@ export class DisturbedRun {
     }
   }
 
+  /** A second coordinator on the same directory, which nobody starts again. */
+  startRival(): void {
+    this.#rivals.push(lockstep(["coordinator", this.out, "--again"]));
+  }
+
   /** From here on the run is as fast as it can be. */
   hurry(): void {
-    rmSync(this.#pace, { force: true });
+    this.#paced = false;
+    for (const name of this.names) void this.#probe.inject(name, "slow").catch(() => {});
   }
 
   /** Waits for the end of the run. */
@@ -174,7 +186,7 @@ export class DisturbedRun {
 
   /** Ends the run, whatever it is doing; no process is left. */
   async abandon(): Promise<void> {
-    this.hurry();
+    for (const rival of this.#rivals) rival.signal("SIGKILL");
     this.#probe.close();
     if (this.ended !== null) return;
     this.#up.signal("SIGINT");
@@ -184,13 +196,17 @@ export class DisturbedRun {
   }
 
   read(): void {
-    this.#seen.push(...(this.#events.read() as EventLine[]));
+    for (const event of this.#events.read() as EventLine[]) {
+      this.#seen.push(event);
+      if (event.type !== "worker" || event.change !== "connected" || !this.#paced) continue;
+      void this.#probe.inject(String(event.name), PACE).catch(() => {});
+    }
     this.marks.push(...(this.#steps.read() as unknown as Mark[]));
     for (const name of [...this.names, "coordinator"]) {
       const tail = this.#logs.get(name) ?? new LineTail(join(this.out, "logs", `${name}.log`));
       this.#logs.set(name, tail);
       for (const line of tail.read()) {
-        if (line.msg !== STRIKES) continue;
+        if (line.msg !== STRIKES || String(line.fault).startsWith("slow")) continue;
         this.#struck.push({ process: name, fault: String(line.fault), time: Number(line.time) });
       }
     }

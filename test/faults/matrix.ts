@@ -3,15 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { allCells, atTheEnd, type Cell, cellText, parseCell } from "./cell.ts";
+import { Network } from "./network.ts";
+import { NETWORK_CELLS, playNetwork } from "./network-run.ts";
 import { type CellResult, outOf, play } from "./play.ts";
 import { type QuietRun, quietRun } from "./quiet-run.ts";
 
 /**
  * Every fault at every moment of real runs:
  *
- *     npm run faults -- [--cells worker-1/kill@update,...] [--only TEXT] [--workers 3] [--keep]
+ *     npm run faults -- [--cells worker-1/kill@update,...] [--only TEXT] [--workers 3] [--network] [--keep]
  *
- * Prints one line a cell. A run takes as many cells as it has steps for; a run that fails is played again cell by cell,
+ * and faults of the network between hosts in namespaces (--network: these alone). Prints one line a cell. A run takes as many cells as it has steps for; a run that fails is played again cell by cell,
  * each in a run of its own. Exits with 1 where a cell fails, after the line that repeats it.
  */
 const { values } = parseArgs({
@@ -19,6 +21,7 @@ const { values } = parseArgs({
     cells: { type: "string" },
     only: { type: "string", default: "" },
     workers: { type: "string", default: "3" },
+    network: { type: "boolean", default: false },
     keep: { type: "boolean", default: false },
   },
 });
@@ -32,6 +35,7 @@ const directory = mkdtempSync(join(tmpdir(), "lockstep-faults-"));
 const say = (text: string) => process.stdout.write(`${text}\n`);
 const failed: Cell[] = [];
 let runs = 0;
+let networkFailed = false;
 
 const quietRuns = new Map<number, Promise<QuietRun>>();
 function quietOf(steps: number): Promise<QuietRun> {
@@ -83,21 +87,39 @@ async function together(cells: readonly Cell[]): Promise<readonly Cell[]> {
   return left;
 }
 
+/** Faults of the network, in one run. */
+async function network(): Promise<void> {
+  const hindrance = Network.hindrance();
+  if (hindrance !== null) return void say(`skipped: network faults, since this system refuses ${hindrance}`);
+  const out = outOf(directory, "network");
+  const quiet = await quietOf(LONG);
+  const failure = await playNetwork(quiet, NETWORK_CELLS, out, ({ name, skipped, seconds }) =>
+    say(`${skipped ? "skipped" : "ok     "} ${name}  ${skipped ? "no such queue here" : `${seconds.toFixed(1)} s`}`),
+  );
+  if (failure === null) return tidy(out);
+  networkFailed = true;
+  say(`FAILED  network: ${failure}\n       its files: ${out}; to repeat: npm run faults -- --network --keep`);
+}
+
 function tidy(out: string): void {
   if (!values.keep) rmSync(out, { recursive: true, force: true });
 }
 
-const chosen =
-  values.cells?.split(",").map(parseCell) ?? allCells().filter((cell) => cellText(cell).includes(values.only));
+const chosen = values.network
+  ? []
+  : (values.cells?.split(",").map(parseCell) ?? allCells().filter((cell) => cellText(cell).includes(values.only)));
 const started = Date.now();
-if (chosen.length === 1) await alone(chosen[0]!);
+if (values.network) await network();
+else if (chosen.length === 1) await alone(chosen[0]!);
 else {
   let rest: readonly Cell[] = chosen.filter((cell) => !atTheEnd(cell));
   while (rest.length > 0) rest = await together(rest);
   for (const cell of chosen.filter(atTheEnd)) await alone(cell);
+  if (values.cells === undefined && values.only === "") await network();
 }
 say(
   `${chosen.length - failed.length} of ${chosen.length} cells held, ${failed.length} failed, ${Math.round((Date.now() - started) / 1000)} s`,
 );
-if (failed.length === 0 && !values.keep) rmSync(directory, { recursive: true, force: true });
-process.exit(failed.length === 0 ? 0 : 1);
+const wrong = failed.length > 0 || networkFailed;
+if (!wrong && !values.keep) rmSync(directory, { recursive: true, force: true });
+process.exit(wrong ? 1 : 0);

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { faultText } from "../../shared/faults/fault.ts";
 import { atTheEnd, type Cell, cellText, losesMember, parseCell } from "./cell.ts";
 import { DisturbedRun, lastLine, NotSeen } from "./disturbed-run.ts";
-import { type Bits, type QuietRun, summaryOf } from "./quiet-run.ts";
+import { type Bits, marksOf, type QuietRun, summaryOf } from "./quiet-run.ts";
 
 /** What became of one cell. */
 export interface CellResult {
@@ -32,7 +32,7 @@ export interface Played {
 }
 
 /** Steps that a cell of the usual kind needs to strike and heal. */
-const ROOM = 12;
+const ROOM = 40;
 
 /**
  * A real run with these faults in it, one after the other, each when the one before is healed. The run must end by
@@ -45,7 +45,8 @@ export async function play(
   { workers = 3, onResult = () => {}, signal }: PlayOptions = {},
 ): Promise<Played> {
   const run = new DisturbedRun(quiet, out, workers);
-  signal?.addEventListener("abort", () => void run.abandon().then(() => process.exit(130)));
+  const interrupt = () => void run.abandon().then(() => process.exit(130));
+  signal?.addEventListener("abort", interrupt);
   const results: CellResult[] = [];
   const left: Cell[] = [];
   let rest: readonly Cell[] = cells;
@@ -53,9 +54,14 @@ export async function play(
     if (!cells.every(atTheEnd)) await run.healed();
     for (const [index, cell] of cells.entries()) {
       rest = cells.slice(index + 1);
-      if (!atTheEnd(cell) && run.step > quiet.steps - ROOM) left.push(cell);
+      if (run.ended !== null || (!atTheEnd(cell) && run.step > quiet.steps - ROOM)) left.push(cell);
       else {
         const result = await playCell(run, cell);
+        // The run had not enough steps left to show it.
+        if (result.failure !== null && run.endedWell && index > 0) {
+          left.push(cell);
+          continue;
+        }
         results.push(result);
         onResult(result);
         // Whatever comes behind it would only tell of this one.
@@ -64,6 +70,10 @@ export async function play(
     }
     run.hurry();
     const code = await run.end();
+    for (const [index, result] of results.entries()) {
+      if (!atTheEnd(result.cell) || run.strikes(faultText(result.cell.fault), 0) > 0) continue;
+      results[index] = { ...result, failure: "it did not strike" };
+    }
     return {
       results,
       left,
@@ -74,6 +84,7 @@ export async function play(
     if (!(error instanceof NotSeen)) throw error;
     return { results, left: [...left, ...rest], out, failure: error.message };
   } finally {
+    signal?.removeEventListener("abort", interrupt);
     await run.abandon();
   }
 }
@@ -88,6 +99,7 @@ async function playCell(run: DisturbedRun, cell: Cell): Promise<CellResult> {
       const text = faultText(cell.fault);
       const most = cell.target === "all" ? run.workers : 1;
       await run.until(`${cellText(cell)} strikes`, () => run.strikes(text, started) >= most);
+      if (cell.target === "rival") await takeOver(run, cell, started);
       await run.healed();
     }
   } catch (error) {
@@ -99,6 +111,17 @@ async function playCell(run: DisturbedRun, cell: Cell): Promise<CellResult> {
   const views = events.filter(({ type }) => type === "view").length;
   failure ??= atTheEnd(cell) ? null : implausible(cell, lost);
   return { cell, failure, seconds: (Date.now() - started) / 1000, lost, views };
+}
+
+/** A second coordinator rules while the first one stands still; when that wakes, it must see that its time is over. */
+async function takeOver(run: DisturbedRun, { fault }: Cell, started: number): Promise<void> {
+  const term = () => Math.max(...run.events().map((event) => Number(event.term)));
+  const before = term();
+  run.startRival();
+  await run.until("the second coordinator rules", () => term() > before);
+  await run.until("the first one wakes", () => Date.now() > started + fault.millis);
+  // `up` starts again what ended: that one takes the run back.
+  await run.until("the first one has ended and is back", () => term() > before + 1);
 }
 
 /** Moments of a change come only if something changes: the last worker stands still for a while and comes back. */
@@ -120,19 +143,27 @@ function implausible(cell: Cell, lost: number): string | null {
 
 /** What is wrong with a run that has ended by itself; null: it has the bits of the undisturbed one, step by step. */
 export function judge(run: DisturbedRun, quiet: QuietRun): string | null {
-  const { marks } = run;
-  for (const mark of marks) {
+  const lost = run.events().filter(({ type, change }) => type === "worker" && change === "lost").length;
+  const survived = Number(summaryOf(run.out).failuresSurvived);
+  return judgeFiles(run.out, quiet) ?? (survived > lost ? `${survived} failures, ${lost} told` : null);
+}
+
+/** The same by the files of a run alone. */
+export function judgeFiles(
+  out: string,
+  quiet: QuietRun,
+  names: readonly (keyof Bits)[] = ["weightsSha256", "stateSha256", "lineage"],
+): string | null {
+  for (const mark of marksOf(out)) {
     const expected = quiet.marks[mark.step];
     if (expected === undefined || mark.lineage !== expected.lineage || mark.stateHash !== expected.stateHash)
       return `step ${mark.step} is not the undisturbed run's`;
   }
-  const summary = summaryOf(run.out);
-  for (const name of ["weightsSha256", "stateSha256", "lineage"] as const satisfies (keyof Bits)[]) {
+  const summary = summaryOf(out);
+  for (const name of names) {
     if (summary[name] !== quiet.summary[name]) return `${name} is ${String(summary[name])}, not ${quiet.summary[name]}`;
   }
   if (summary.samplesPerEpochExact !== true) return "samplesPerEpochExact is not true";
-  const lost = run.events().filter(({ type, change }) => type === "worker" && change === "lost").length;
-  if (Number(summary.failuresSurvived) > lost) return `${String(summary.failuresSurvived)} failures, ${lost} told`;
   return null;
 }
 

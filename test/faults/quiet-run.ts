@@ -32,8 +32,8 @@ export interface Bits {
   readonly lineage: string;
 }
 
-/** Made for these runs: programs/paced-model.mjs. */
-const MODEL = builtProgram("test/faults/programs/paced-model.mjs");
+/** Made for these runs: programs/small-model.mjs. */
+const MODEL = builtProgram("test/faults/programs/small-model.mjs");
 
 /** Time-outs that let a faulty worker be noticed in seconds; their relations are those of shared/config/timing.ts. */
 const TIMING = { ...DEFAULT_TIMING, levelTimeout: 3000, stepBudgetFloor: 4000, grace: 3000, firstStepBudget: 15_000 };
