@@ -13,7 +13,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { readRecords } from "../../coordinator/records/term-files.ts";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { listen, type News } from "../../shared/broadcast/listener.ts";
@@ -224,40 +224,38 @@ describe("up on a disk that fills up", () => {
     mkdirSync(disk);
     // Room for two checkpoints of 9 MB, not for a third one.
     const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=20m", "tmpfs", disk]);
+    // Also where the test is given up: the file system must not stay.
+    onTestFinished(() => void spawnSync("umount", ["-l", disk]));
     if (mounted.status !== 0)
       return skip(`a small file system cannot be mounted here: ${mounted.stderr ?? "no mount"}`);
     const settings = join(place.path, "often.json");
     writeFileSync(settings, JSON.stringify({ place: { checkpoint: { everySteps: 4, keep: 2 } } }));
     const out = join(disk, "run");
-    try {
-      const run = up(out, "--no-eval", "--no-nats", "--config", settings);
-      await until(() => /checkpoint of step \d+ failed: .*ENOSPC.* \[LS_CHECKPOINT_WRITE\]/.test(run.err()));
-      const { http } = readJson(out, "endpoints.json") as { http: string };
-      expect(await scrape(http)).toMatch(/^lockstep_checkpoints_total\{outcome="failed"\} [1-9]/m);
-      const at = recorded(out);
-      await until(() => recorded(out) > at + 2);
-      // Now nothing at all can be written any more.
-      const filler = openSync(join(disk, "filler"), "w");
-      fill(filler);
-      await until(() => run.err().includes("The disk is full: the run waits for room for its records."));
-      process.kill(pidOf(out, "coordinator/main.js")[0]!, "SIGKILL");
-      await until(() => run.err().includes("coordinator died (signal SIGKILL)"));
-      const told = run.err().length;
-      fill(filler);
-      await until(() => pidOf(out, "coordinator/main.js").length > 0);
-      closeSync(filler);
-      rmSync(join(disk, "filler"));
-      expect(spawnSync("mount", ["-o", "remount,size=100m", disk]).status).toBe(0);
-      expect((await run.ended).code, run.err()).toBe(0);
-      expect(run.err().slice(told)).not.toContain("gave up");
-      const events = readFileSync(join(out, "events.ndjson"), "utf8").trim().split("\n");
-      const failed = events.map((line) => JSON.parse(line)).filter(({ state }) => state === "failed");
-      expect(failed[0]).toMatchObject({ type: "checkpoint", detail: expect.stringContaining("ENOSPC") });
-      expect(bits(readJson(out, "summary.json"))).toEqual(bits(undisturbed));
-      expect(readdirSync(join(out, "checkpoints")).filter((name) => name.endsWith(".partial"))).toEqual([]);
-    } finally {
-      spawnSync("umount", ["-l", disk]);
-    }
+    const run = up(out, "--no-eval", "--no-nats", "--config", settings);
+    await until(() => /checkpoint of step \d+ failed: .*ENOSPC.* \[LS_CHECKPOINT_WRITE\]/.test(run.err()));
+    const { http } = readJson(out, "endpoints.json") as { http: string };
+    expect(await scrape(http)).toMatch(/^lockstep_checkpoints_total\{outcome="failed"\} [1-9]/m);
+    const at = recorded(out);
+    await until(() => recorded(out) > at + 2);
+    // Now nothing at all can be written any more.
+    const filler = openSync(join(disk, "filler"), "w");
+    fill(filler);
+    await until(() => run.err().includes("The disk is full: the run waits for room for its records."));
+    process.kill(pidOf(out, "coordinator/main.js")[0]!, "SIGKILL");
+    await until(() => run.err().includes("coordinator died (signal SIGKILL)"));
+    const told = run.err().length;
+    fill(filler);
+    await until(() => pidOf(out, "coordinator/main.js").length > 0);
+    closeSync(filler);
+    rmSync(join(disk, "filler"));
+    expect(spawnSync("mount", ["-o", "remount,size=100m", disk]).status).toBe(0);
+    expect((await run.ended).code, run.err()).toBe(0);
+    expect(run.err().slice(told)).not.toContain("gave up");
+    const events = readFileSync(join(out, "events.ndjson"), "utf8").trim().split("\n");
+    const failed = events.map((line) => JSON.parse(line)).filter(({ state }) => state === "failed");
+    expect(failed[0]).toMatchObject({ type: "checkpoint", detail: expect.stringContaining("ENOSPC") });
+    expect(bits(readJson(out, "summary.json"))).toEqual(bits(undisturbed));
+    expect(readdirSync(join(out, "checkpoints")).filter((name) => name.endsWith(".partial"))).toEqual([]);
   });
 });
 
