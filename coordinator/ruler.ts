@@ -298,7 +298,7 @@ export class Ruler {
       if (worker === undefined) throw new LockstepError("LS_SNAPSHOT", "The worker that holds the snapshot is gone.");
       if (this.#facts?.stateBytes !== bytes) throw new LockstepError("LS_SNAPSHOT", `The snapshot has ${bytes} bytes.`);
       const loss = meanLoss(this.#sinceCheckpoint);
-      const pieces = this.#calls.pullSnapshot(worker.address, config.runId, tip, bytes);
+      const pieces = this.#calls.pullSnapshot(worker.address, config.runId, tip, bytes, this.#isTraining());
       const record = await checkpoints.write(tip, this.#facts, loss, pieces);
       this.faults.at("checkpoint");
       await store.append([{ kind: "checkpoint", ...record }]);
@@ -308,6 +308,13 @@ export class Ruler {
     } catch (error) {
       this.feed({ kind: "checkpointFailed", tip, reason: sentenceOf(error) });
     }
+  }
+
+  /** Do members step on that want to stay? Else everybody waits for what is under way. */
+  #isTraining(): boolean {
+    const { phase, stopping, installed, workers } = this.state;
+    const staying = installed?.members.some(({ incarnation }) => workers.get(incarnation)?.leaving === null);
+    return phase === "running" && stopping === null && staying === true;
   }
 
   /** Counted across the reigns of a run; nothing follows from it, so that nothing waits for it. */

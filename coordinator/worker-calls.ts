@@ -1,4 +1,5 @@
 import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import type { Tip } from "../shared/protocol/view.ts";
 import { memberClient } from "../shared/rpc/clients.ts";
@@ -9,25 +10,41 @@ import { memberClient } from "../shared/rpc/clients.ts";
 const HEADER = 16;
 /** A snapshot of which nothing came for this long is given up, in milliseconds. */
 const PIECE_PATIENCE = 30_000;
-const WINDOW = 16 << 20;
+/** Bytes that may be under way: a paced pull must not come in one burst. */
+const WINDOW = { paced: 2 << 20, fast: 16 << 20 };
+/** A paced pull rests this many times as long as it works. */
+const REST = 3;
+/** Longest rest after one piece, in milliseconds: a slow disk or network needs no pacing. */
+const MOST_REST = 100;
 
 /**
  * The snapshot of a step, piece by piece, as fast as the pieces are taken.
  * @param bytes length of the state image
+ * @param paced leaves three quarters of the time to the training that goes on: on a machine whose cores all compute, a
+ * snapshot that comes at full speed slows one step by as much as it takes
  * @throws LockstepError LS_SNAPSHOT where it does not come whole
  */
-export async function* pullSnapshot(address: string, run: string, tip: Tip, bytes: number): AsyncGenerator<Buffer> {
-  const client = memberClient(address, { window: WINDOW });
+export async function* pullSnapshot(
+  address: string,
+  run: string,
+  tip: Tip,
+  bytes: number,
+  paced: boolean,
+): AsyncGenerator<Buffer> {
+  const client = memberClient(address, { window: paced ? WINDOW.paced : WINDOW.fast });
   const call = client.pullState({ run, step: tip.step, from: 0, to: bytes, snapshot: true });
   const watch = setTimeout(() => call.cancel(), PIECE_PATIENCE);
   try {
     let next = 0;
+    let since = performance.now();
     for await (const piece of call as AsyncIterable<Buffer>) {
       if (piece.length <= HEADER || Number(piece.readBigUInt64LE(0)) !== next)
         throw new Error("its pieces are out of order");
       next += piece.length - HEADER;
       watch.refresh();
       yield piece.subarray(HEADER);
+      if (paced) await sleep(Math.min(MOST_REST, REST * (performance.now() - since)));
+      since = performance.now();
       watch.refresh();
     }
     if (next !== bytes) throw new Error(`${next} of ${bytes} bytes came`);

@@ -15,7 +15,9 @@ import { advance, standingOf } from "./member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
 import { type Control, controlOf } from "./memory/control.ts";
 import { owedByPeers } from "./owed.ts";
+import { Snapshots } from "./snapshots.ts";
 import { StepClock } from "./step-clock.ts";
+import { ViewTags } from "./view-tags.ts";
 
 /** What the worker's surroundings do for it. */
 export interface WorkerHooks {
@@ -44,14 +46,14 @@ export class LockstepWorker {
   private readonly ready: ComputeReady;
   private readonly hooks: WorkerHooks;
   private readonly arithmetic: Arithmetic;
-  /** Small numbers for views, as the commit word carries them. */
-  private readonly tags = new Map<string, number>();
-  private readonly viewOfTag = new Map<number, ViewId>();
+  private readonly tags = new ViewTags();
   private readonly watch: ReturnWatch;
   private closing = false;
   private pulling: AbortController | null = null;
-  private wantSnapshot = false;
-  private snapshot: Tip | null = null;
+  private readonly snapshots = new Snapshots(
+    (tip) => this.compute.post({ kind: "snapshot", tip }),
+    (tip) => this.hooks.send({ kind: "snapshot", tip, bytes: this.ready.plan.state.bytes }),
+  );
   private stepStarted = performance.now();
   private phase: StepPhase = "idle";
   private images = 0;
@@ -118,7 +120,7 @@ export class LockstepWorker {
         snapshot: snapshot.address,
         bytes: state.bytes,
         liveStep: () => this.liveStep(),
-        snapshotStep: () => this.snapshot?.step ?? null,
+        snapshotStep: () => this.snapshots.step,
       },
       entriesAt: (step) =>
         this.liveStep() === step ? { lineage: this.member.tip.lineage, entries: this.member.kept } : null,
@@ -127,12 +129,9 @@ export class LockstepWorker {
 
   /** A message of the coordinator. */
   receive(message: CoordinatorMessage): void {
-    if (message.kind === "snapshot") {
-      this.wantSnapshot = true;
-      if (this.member.idle) this.takeSnapshot();
-    } else if (message.kind === "discard" && this.snapshot?.step === message.step) {
-      this.snapshot = null;
-    } else if (message.kind === "evaluate") {
+    if (message.kind === "snapshot") this.snapshots.want(this.member.tip, this.member.idle);
+    else if (message.kind === "discard") this.snapshots.discard(message.step);
+    else if (message.kind === "evaluate") {
       for (const batch of message.batches) this.compute.post({ kind: "evaluate", batch });
     }
     this.dispatch({ kind: "coordinator", message });
@@ -192,7 +191,7 @@ export class LockstepWorker {
       case "compute": {
         const { shards } = action.view.members.find((m) => m.incarnation === this.member.self)!;
         this.phase = "compute";
-        return this.compute.post({ kind: "compute", viewTag: this.tagOf(action.view.id), step: action.step, shards });
+        return this.compute.post({ kind: "compute", viewTag: this.tags.of(action.view.id), step: action.step, shards });
       }
       case "pull":
         return void this.pull(action.view, action.step, action.from);
@@ -205,7 +204,7 @@ export class LockstepWorker {
         this.faults.beforeCommit(step);
         const samples = shards.reduce((sum, shard) => sum + shard.samples, 0);
         const idsDigests = shards.map((shard) => shard.idsDigest);
-        return this.compute.post({ kind: "commit", viewTag: this.tagOf(view), step, parent, idsDigests, samples });
+        return this.compute.post({ kind: "commit", viewTag: this.tags.of(view), step, parent, idsDigests, samples });
       }
       case "close":
         this.faults.at("change");
@@ -216,7 +215,7 @@ export class LockstepWorker {
         return;
       case "hash":
         this.faults.at("rest");
-        return queueMicrotask(() => this.dispatch({ kind: "hashed", step: action.step, stateHash: this.hashState() }));
+        return queueMicrotask(() => this.hashAtRest(action.step));
       case "restore":
         return void this.restore(action.tip);
       case "final":
@@ -232,7 +231,7 @@ export class LockstepWorker {
 
   private begin(view: View, step: number): void {
     const { commitWord } = this.control;
-    const tag = this.tagOf(view.id);
+    const tag = this.tags.of(view.id);
     const word = commitWord.read();
     if (word.phase !== "open" || word.viewTag !== tag || word.step !== step) {
       commitWord.tryClose();
@@ -242,6 +241,11 @@ export class LockstepWorker {
     this.exchange.begin(view.id, step);
   }
 
+  private hashAtRest(step: number): void {
+    this.dispatch({ kind: "hashed", step, stateHash: this.hashState() });
+    if (this.member.idle && this.member.whole) this.snapshots.reached(this.member.tip);
+  }
+
   private answerClosed(): void {
     queueMicrotask(() => this.dispatch({ kind: "closed", stateHash: this.hashState() }));
   }
@@ -249,7 +253,7 @@ export class LockstepWorker {
   private onReply(reply: ComputeReply): void {
     switch (reply.kind) {
       case "computed": {
-        const view = this.viewOfTag.get(reply.viewTag);
+        const view = this.tags.view(reply.viewTag);
         if (view === undefined || !this.isCurrent(view, reply.step)) return;
         this.images += reply.shards.reduce((sum, shard) => sum + shard.samples, 0);
         this.faults.beforeSending(reply.nodes);
@@ -265,9 +269,9 @@ export class LockstepWorker {
         });
       }
       case "updated": {
-        const view = this.viewOfTag.get(reply.viewTag)!;
+        const view = this.tags.view(reply.viewTag)!;
         const { lineage, stateHash, loss, gradientNorm, applied } = reply;
-        if (this.wantSnapshot) this.takeSnapshot({ step: reply.step + 1, lineage, stateHash });
+        this.snapshots.reached({ step: reply.step + 1, lineage, stateHash });
         this.dispatch({
           kind: "updated",
           view,
@@ -283,8 +287,7 @@ export class LockstepWorker {
       case "initial":
         return this.dispatch({ kind: "restored", tip: reply.tip });
       case "snapshot":
-        this.snapshot = reply.tip;
-        this.hooks.send({ kind: "snapshot", tip: reply.tip, bytes: this.ready.plan.state.bytes });
+        this.snapshots.taken(reply.tip);
         return this.faults.at("checkpoint");
       case "evaluated":
         return void this.hooks.deliverPredictions(reply.batch, reply.result).then(
@@ -316,11 +319,6 @@ export class LockstepWorker {
   private crash(code: string, message: string): void {
     this.hooks.send({ kind: "failed", code, message });
     this.hooks.onExit(`${message} [${code}]`, true);
-  }
-
-  private takeSnapshot(tip: Tip = this.member.tip): void {
-    this.wantSnapshot = false;
-    this.compute.post({ kind: "snapshot", tip });
   }
 
   private async pull(view: View, step: number, from: readonly string[]): Promise<void> {
@@ -386,15 +384,5 @@ export class LockstepWorker {
 
   private isCurrent(view: ViewId, step: number): boolean {
     return this.member.step?.step === step && sameView(this.member.view?.id ?? null, view);
-  }
-
-  private tagOf(view: ViewId): number {
-    const key = viewName(view);
-    const known = this.tags.get(key);
-    if (known !== undefined) return known;
-    const tag = this.tags.size + 1;
-    this.tags.set(key, tag);
-    this.viewOfTag.set(tag, view);
-    return tag;
   }
 }

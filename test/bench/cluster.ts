@@ -202,6 +202,7 @@ export class Cluster {
       this.#read();
       const answer = ask();
       if (answer !== undefined) return answer;
+      if (this.members.length === 0) throw new Error(`Every worker has ended.${this.#lastWords()}`);
       if (performance.now() > deadline)
         throw new Error(`${what} did not come in ${PATIENCE / 1000} s.${this.#lastWords()}`);
       await sleep(20);

@@ -37,6 +37,10 @@ export function computeEnvironment({
     CUDA_DEVICE_ORDER: "PCI_BUS_ID",
     CUDA_VISIBLE_DEVICES: device === "cpu" ? "-1" : device,
     TF_FORCE_GPU_ALLOW_GROWTH: "true",
+    // glibc gives freed activations back to the system and faults them in again, thousands of pages a micro-batch, until it
+    // has seen enough of them: a joiner's first step would be that much slower. It knows no larger threshold than 32 MiB.
+    MALLOC_MMAP_THRESHOLD_: String(32 << 20),
+    MALLOC_TRIM_THRESHOLD_: String(1 << 30),
     ...(newest === null ? {} : { ONEDNN_MAX_CPU_ISA: newest }),
   };
 }

@@ -14,6 +14,7 @@ import { LoaderPool } from "../loader/pool.ts";
 import { slotLayout } from "../loader/slot.ts";
 import { controlOf } from "../memory/control.ts";
 import { createMemory, planMemory } from "../memory/plan.ts";
+import { touch, usedSoon } from "../memory/touch.ts";
 import { evaluateBatch } from "./evaluate.ts";
 import { fingerprint } from "./fingerprint.ts";
 import { useNativeGradients } from "./kernels.ts";
@@ -274,3 +275,5 @@ reply({
     ],
   },
 });
+// Nobody waits for this thread yet.
+touch(memory, usedSoon(memoryPlan, recipe.shards));

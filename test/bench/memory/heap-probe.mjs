@@ -1,0 +1,36 @@
+// Preloaded into every thread of a process that is measured (node --expose-gc --import this): on SIGUSR2 each thread
+// collects its garbage, and the main thread appends what is left to $LOCKSTEP_HEAP_FOLDER/<process id>.ndjson. Threads
+// that wait without turning their event loop do not answer in time and are left out; resident memory counts them too.
+import { appendFileSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { getHeapStatistics } from "node:v8";
+import { BroadcastChannel, isMainThread, threadId } from "node:worker_threads";
+
+const PATIENCE = 1000;
+const asking = new BroadcastChannel("lockstep-heap-ask");
+const telling = new BroadcastChannel("lockstep-heap-tell");
+for (const channel of [asking, telling]) channel.unref();
+
+/** Bytes of JavaScript objects and of what hangs on them outside of the heap. */
+function used() {
+  globalThis.gc();
+  const { used_heap_size, external_memory } = getHeapStatistics();
+  return { thread: threadId, heap: used_heap_size, external: external_memory };
+}
+
+if (isMainThread) {
+  let threads = [];
+  telling.onmessage = ({ data }) => threads.push(data);
+  process.on("SIGUSR2", () => {
+    threads = [];
+    asking.postMessage("measure");
+    setTimeout(() => {
+      const all = [used(), ...threads];
+      const resident = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync("/proc/self/status", "latin1"))[1]) * 1024;
+      const file = join(process.env.LOCKSTEP_HEAP_FOLDER, `${process.pid}.ndjson`);
+      appendFileSync(file, `${JSON.stringify({ resident, threads: all })}\n`);
+    }, PATIENCE);
+  });
+} else {
+  asking.onmessage = () => telling.postMessage(used());
+}
