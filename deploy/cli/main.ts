@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { LockstepError } from "../../shared/errors.ts";
 import { version } from "../../shared/version.ts";
 import { cacheDirectory } from "../data/locations.ts";
+import { registerBench } from "./bench.ts";
 import { registerCoordinator } from "./coordinator.ts";
 import { registerData } from "./data.ts";
 import { registerDiff } from "./diff.ts";
@@ -34,6 +35,7 @@ for (const register of [
   registerInject,
   registerEvaluate,
   registerDiff,
+  registerBench,
   registerData,
   registerSetup,
   registerDoctor,

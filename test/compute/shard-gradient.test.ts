@@ -188,32 +188,45 @@ test("sessions are closed with the gradient, and the SavedModel does not stay on
   expect({ sessions: binding.getNumOfSavedModels(), files: leftovers() }).toEqual(before);
 });
 
-/** A layer that decides by the values that pass through it. */
-class Looking extends tf.layers.Layer {
-  static className = "Looking";
+/** A layer that decides by the values that pass through it, or by chance. */
+class Wayward extends tf.layers.Layer {
+  static className = "Wayward";
+  readonly way: "looks" | "draws";
+  constructor(way: "looks" | "draws") {
+    super({ name: way });
+    this.way = way;
+  }
   override call(inputs: Tensor | Tensor[]): Tensor {
     const x = Array.isArray(inputs) ? inputs[0]! : inputs;
-    return x.mul(x.dataSync()[0]! > 0 ? 1 : 2);
+    return this.way === "looks" ? x.mul(x.dataSync()[0]! > 0 ? 1 : 2) : x.add(tf.randomNormal(x.shape));
   }
   override computeOutputShape(shape: never): never {
     return shape;
   }
 }
 
-test("a model that looks at values in JavaScript is refused as a graph, and works eagerly", () => {
+test.each([
+  ["looks", "looks at values"],
+  ["draws", "draws random numbers"],
+] as const)("a model that %s in JavaScript is refused as a graph, and works eagerly", (way, message) => {
   const model = () => {
     const input = tf.input({ shape: [16, 16, 3] });
-    const looked = new Looking({ name: "looking" }).apply(tf.layers.flatten().apply(input)) as SymbolicTensor;
-    const output = tf.layers.dense({ units: 4, name: "logits" }).apply(looked) as SymbolicTensor;
+    const odd = new Wayward(way).apply(tf.layers.flatten().apply(input)) as SymbolicTensor;
+    const output = tf.layers.dense({ units: 4, name: "logits" }).apply(odd) as SymbolicTensor;
     return tf.model({ inputs: input, outputs: output });
   };
   expect(benchOf({}, model()).run().loss).toBeGreaterThan(0);
   const bench = benchOf({ execution: "graph" }, model());
   const refused = () => {
     expect(() => bench.run()).toThrow(
-      expect.objectContaining({ code: "LS_GRAPH", hint: expect.stringContaining("eager") }),
+      expect.objectContaining({
+        code: "LS_GRAPH",
+        message: expect.stringContaining(message),
+        hint: expect.stringContaining("eager"),
+      }),
     );
     return tf.memory().numTensors;
   };
   expect(refused()).toBe(refused());
+  expect(Math.random()).toBeLessThan(1);
 });

@@ -64,7 +64,8 @@ export class Recorder {
 
   /**
    * Records while `run` runs.
-   * @throws LockstepError LS_GRAPH where the model looks at values in JavaScript: they would be those of one micro-batch
+   * @throws LockstepError LS_GRAPH where the model looks at values in JavaScript, or draws numbers there: they would be those
+   * of one micro-batch
    */
   record<Result>(run: () => Result): Result {
     const { backend } = this;
@@ -87,13 +88,19 @@ export class Recorder {
         return results;
       },
       readSync: (dataId: object) => {
-        if (this.varying.has(dataId)) throw unrecordable();
+        if (this.varying.has(dataId)) throw unrecordable("it looks at values while it computes");
         return read(dataId);
       },
     });
+    // TensorFlow.js draws in JavaScript: the numbers would become constants.
+    const { random } = Math;
+    Math.random = () => {
+      throw unrecordable("it draws random numbers of its own");
+    };
     try {
       return run();
     } finally {
+      Math.random = random;
       for (const method of ["executeSingleOutput", "executeMultipleOutputs", "readSync"]) {
         Reflect.deleteProperty(backend, method);
       }
@@ -135,7 +142,7 @@ export class Recorder {
       bool: binding.TF_BOOL,
     };
     const dtype = types[tensor.dtype];
-    if (dtype === undefined) throw unrecordable();
+    if (dtype === undefined) throw unrecordable(`it computes with ${tensor.dtype}`);
     return dtype;
   }
 }
@@ -143,8 +150,8 @@ export class Recorder {
 /** Name of the node of an output. */
 export const nodeOf = (ref: Ref): string => ref.slice(0, ref.lastIndexOf(":"));
 
-const unrecordable = () =>
-  new LockstepError("LS_GRAPH", "The model cannot be recorded as a graph: it looks at values while it computes.", {
-    hint: "Use --execution eager, or TensorFlow.js operations only.",
+const unrecordable = (why: string) =>
+  new LockstepError("LS_GRAPH", `The model cannot be recorded as a graph: ${why}.`, {
+    hint: "Use --execution eager, or layers that compute with TensorFlow.js operations only; dropout is drawn for them.",
     exitCode: 2,
   });

@@ -1,0 +1,29 @@
+import type { Command } from "commander";
+
+/** What a person may say about `bench train`. */
+export interface BenchTrainOptions {
+  readonly model: string;
+  readonly mode: string;
+  readonly samples: string;
+  readonly side: string;
+  readonly tries: string;
+  readonly json: boolean;
+}
+
+/** Adds `lockstep bench`. */
+export function registerBench(program: Command): void {
+  const bench = program.command("bench").description("how fast this machine is, medians with quartiles");
+  bench
+    .command("train")
+    .description("gradients of one worker on one thread: images a second, and what the way into TensorFlow costs")
+    .option("--model <list>", "alexnet, resnet, resnet18", "alexnet,resnet,resnet18")
+    .option("--mode <list>", "eager, graph, graph-bf16", "eager,graph,graph-bf16")
+    .option("--samples <n>", "images of a micro-batch", "16")
+    .option("--side <pixels>", "side of the images", "96")
+    .option("--tries <n>", "micro-batches that are timed in each mode, in turns", "15")
+    .option("--json", "print one JSON object a line on stdout instead of a table", false)
+    .action(async (options: BenchTrainOptions) => {
+      const { benchTrainCommand } = await import("./bench-train.ts");
+      await benchTrainCommand(options);
+    });
+}
