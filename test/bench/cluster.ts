@@ -164,7 +164,9 @@ export class Cluster {
     }
     const checkpoint = { everySteps: checkpointEvery ?? STEPS, keep: 1 };
     this.runId = config.runId;
-    writeConfig(this.#run, { ...config, place: { ...config.place, nats: this.natsUrl, checkpoint } });
+    // Views change when the benchmark says so, and at no other time.
+    const balance = { gain: 1, steps: 1 };
+    writeConfig(this.#run, { ...config, place: { ...config.place, nats: this.natsUrl, checkpoint, balance } });
     const env = { ...this.#options.env };
     const command = (starts: number) => [
       process.execPath,

@@ -21,10 +21,12 @@ it("growth counts from the middle of the steps on; a thread that never answered 
     // It fills up in the first half, and goes on by 7 bytes a step.
     resident: i < 5 ? i * 100_000 : 500_000 + (i - 5) * 70,
     main: 1000,
+    buffers: 50,
     compute: null,
   }));
   expect(growthsOf("coordinator", samples)).toEqual([
     { process: "coordinator", what: "resident", half: 500_000, end: 500_350, slope: 7 },
     { process: "coordinator", what: "main thread", half: 1000, end: 1000, slope: 0 },
+    { process: "coordinator", what: "its buffers", half: 50, end: 50, slope: 0 },
   ]);
 });

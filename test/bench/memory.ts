@@ -24,7 +24,7 @@ const { values } = parseArgs({
 const steps = Number(values.steps);
 /** A worker that comes and goes changes the view three times: joins, gets shards, is gone. */
 const comings = Math.ceil(Number(values.changes) / 3);
-const SAMPLES = 40;
+const SAMPLES = 80;
 const WAIT = 15_000;
 
 interface Threads {
@@ -88,11 +88,8 @@ function linesOf(file: string): string[] {
 }
 
 function sampleOf({ resident, threads }: Threads): Omit<Sample, "step"> {
-  const bytes = (thread: number) => {
-    const one = threads.find((other) => other.thread === thread);
-    return one === undefined ? null : one.heap + one.external;
-  };
-  return { resident, main: bytes(0) ?? 0, compute: bytes(1) };
+  const [main, compute] = [0, 1].map((thread) => threads.find((other) => other.thread === thread));
+  return { resident, main: main?.heap ?? 0, buffers: main?.external ?? 0, compute: compute?.heap ?? null };
 }
 
 function show(growths: readonly Growth[]): string {

@@ -171,6 +171,9 @@ function contribution(cluster: Cluster, history: History, member: Member): Measu
 const rows: Row[] = [];
 if (values.only !== "changes") rows.push(...(await faults()));
 if (values.only !== "faults") rows.push(...(await changes()));
+for (const { event, tries: found } of rows) {
+  if (found < tries) say(`${event}: only ${found} of ${tries} tries could be measured.`);
+}
 if (values.json) for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`);
 else
   process.stdout.write(

@@ -4,14 +4,16 @@ import { medianOf } from "../pauses/history.ts";
 export interface Sample {
   readonly step: number;
   readonly resident: number;
-  /** Objects and external memory of the main thread, and of the thread that computes where there is one. */
+  /** JavaScript objects of the main thread, and what they hold outside of the heap: messages under way, mostly. */
   readonly main: number;
+  readonly buffers: number;
+  /** JavaScript objects of the thread that computes, where there is one. */
   readonly compute: number | null;
 }
 
 export interface Growth {
   readonly process: string;
-  readonly what: "resident" | "main thread" | "compute thread";
+  readonly what: "resident" | "main thread" | "its buffers" | "compute thread";
   /** Bytes at the end of the first half and of the second. */
   readonly half: number;
   readonly end: number;
@@ -34,6 +36,7 @@ export function growthsOf(process: string, samples: readonly Sample[]): Growth[]
   const kinds = [
     ["resident", (sample: Sample) => sample.resident],
     ["main thread", (sample: Sample) => sample.main],
+    ["its buffers", (sample: Sample) => sample.buffers],
     ["compute thread", (sample: Sample) => sample.compute],
   ] as const;
   return kinds.flatMap(([what, read]) => {
