@@ -39,6 +39,8 @@ export interface WorldOptions {
   readonly shards: number;
   readonly totalSteps: number;
   readonly timing?: Partial<typeof TIMING>;
+  /** Keeps what happens, a line each; off where many schedules are played. */
+  readonly tracing?: boolean;
   /** Guards of the protocol that are taken away, to show that the simulation notices. */
   readonly without?: ReadonlySet<Guard>;
 }

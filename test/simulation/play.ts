@@ -1,17 +1,18 @@
 import { scheduleOf } from "./guards.ts";
 import { play } from "./schedule.ts";
 
-const [from = 0, count = 1000, show = 0] = process.argv.slice(2).map(Number);
-let bad = 0;
+/** play.js FROM COUNT [LINES]: how many of these schedules break a promise; of a single one, what happened last. */
+const [from = 0, count = 1000, lines = 0] = process.argv.slice(2).map(Number);
+let broken = 0;
 const started = Date.now();
 for (let seed = from; seed < from + count; seed++) {
-  const result = play(scheduleOf(seed));
-  if (result.violation === null) continue;
-  bad += 1;
-  if (bad <= 5) console.log(`seed ${seed}: ${result.violation}`);
-  if (show) {
-    console.log(result.trace.slice(-show).join("\n"));
+  const { violation, trace } = play(scheduleOf(seed), { tracing: lines > 0 });
+  if (violation !== null) broken += 1;
+  if (violation !== null && broken <= 5) console.log(`seed ${seed}: ${violation}`);
+  if (lines > 0 && (violation !== null || count === 1)) {
+    console.log(trace.slice(-lines).join("\n"));
     break;
   }
 }
-console.log(`${count} schedules, ${bad} broken, ${((Date.now() - started) / 1000).toFixed(1)} s`);
+console.log(`${count} schedules, ${broken} broken, ${((Date.now() - started) / 1000).toFixed(1)} s`);
+process.exitCode = broken === 0 ? 0 : 1;

@@ -107,7 +107,7 @@ function strike(world: World): void {
   if (kind === 11 && victim !== undefined)
     return slow(world, victim, 1.5 + random.next() * 10, 500 + random.next() * 3000);
   if (kind === 14 && victim !== undefined) {
-    world.note(`STUCK ${victim.incarnation}`);
+    world.note(() => `STUCK ${victim.incarnation}`);
     victim.stuck = true;
     return;
   }

@@ -180,10 +180,10 @@ export class SimWorker {
       case "final":
         return world.sawFinal(action.entry);
       case "stalled":
-        return this.world.note(`${this.incarnation} waits for records`);
+        return this.world.note(() => `${this.incarnation} waits for records`);
       case "exit":
         checkRelease(this, world);
-        world.note(`released ${this.incarnation}`);
+        world.note(() => `released ${this.incarnation}`);
         this.alive = false;
         return;
       default:
@@ -274,7 +274,7 @@ export class SimWorker {
           this.flipInUpdate = false;
           this.content = `${this.content}!`;
           this.world.tainted.add(this.incarnation);
-          this.world.note(`LATE FLIP ${this.incarnation} at ${step}`);
+          this.world.note(() => `LATE FLIP ${this.incarnation} at ${step}`);
         }
         this.contentStep = step + 1;
         this.committedSteps += 1;

@@ -18,6 +18,10 @@ function holds(seed: number): void {
     expect.fail(`seed ${seed} (again: node dist/test/simulation/play.js ${seed} 1 200): ${violation}`);
 }
 
+/** The test runner is answered now and then: it takes one that is busy for a minute for dead. */
+const breath = () => new Promise((resolve) => setImmediate(resolve));
+const traceOf = (seed: number) => play(scheduleOf(seed), { tracing: true }).trace;
+
 /** Does it every millisecond of a schedule. */
 const always = (what: (world: World) => void) => (world: World) => {
   const again = () => {
@@ -55,9 +59,12 @@ const BY_HAND: readonly (readonly [Invariant, (world: World) => void])[] = [
 ];
 
 describe("random schedules of kills, freezes, cuts, flips, joins, leaves, slow and stuck workers, and coordinators", () => {
-  test(`${SCHEDULES} schedules keep every promise`, () => {
-    for (let seed = 0; seed < SCHEDULES; seed++) holds(seed);
-  });
+  test(`${SCHEDULES} schedules keep every promise`, async () => {
+    for (let seed = 0; seed < SCHEDULES; seed++) {
+      if (seed % 50 === 0) await breath();
+      holds(seed);
+    }
+  }, 600_000);
 
   test("any seed keeps every promise", () => {
     fc.assert(
@@ -67,13 +74,14 @@ describe("random schedules of kills, freezes, cuts, flips, joins, leaves, slow a
   });
 
   test("a schedule is the same whenever it is played", () => {
-    expect(play(scheduleOf(17)).trace).toEqual(play(scheduleOf(17)).trace);
+    expect(traceOf(17)).toEqual(traceOf(17));
   });
 
-  test("shards move for speed, standbys wait, runs wait for workers: all of it happens in the schedules of the suite", () => {
+  test("shards move for speed, standbys wait, runs wait for workers: all of it happens in the schedules of the suite", async () => {
     const seen = { balance: 0, standby: 0, fewer: 0, fallback: 0, answers: 0 };
     for (let seed = 0; seed < 1000; seed++) {
-      const trace = play(scheduleOf(seed)).trace.join("\n");
+      if (seed % 50 === 0) await breath();
+      const trace = traceOf(seed).join("\n");
       if (/"planned":true,"reason":"balance/.test(trace)) seen.balance += 1;
       if (/"change":"standby"/.test(trace)) seen.standby += 1;
       if (/of at least \d workers (is|are) there/.test(trace)) seen.fewer += 1;

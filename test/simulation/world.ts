@@ -46,8 +46,8 @@ export class World {
     for (let i = 0; i < options.workers; i++) this.addWorker();
   }
 
-  note(text: string): void {
-    if (this.trace.length < 20_000) this.trace.push(`${this.clock.now.toFixed(1)} ${text}`);
+  note(text: () => string): void {
+    if (this.options.tracing === true) this.trace.push(`${this.clock.now.toFixed(1)} ${text()}`);
   }
 
   // ---- workers
@@ -56,7 +56,7 @@ export class World {
     const incarnation = `w${this.nextWorker++}` as Incarnation;
     const worker = new SimWorker(this, incarnation);
     this.workers.set(incarnation, worker);
-    this.note(`start ${incarnation}`);
+    this.note(() => `start ${incarnation}`);
     worker.later(200, () => this.dial(worker));
     const beat = () => {
       if (!worker.alive || this.outcome !== null) return;
@@ -94,7 +94,7 @@ export class World {
   }
 
   stateMoved(worker: SimWorker): void {
-    this.note(`${worker.incarnation} committed -> ${worker.contentStep}`);
+    this.note(() => `${worker.incarnation} committed -> ${worker.contentStep}`);
     if (this.tainted.size > 0) return;
     if (worker.content !== this.line.content(worker.contentStep)) {
       throw new Violation("equal-states", `${worker.incarnation} holds a wrong state at step ${worker.contentStep}`);
@@ -193,7 +193,8 @@ export class World {
   }
 
   toCoordinator(worker: SimWorker, message: WorkerMessage): void {
-    if (message.kind !== "heartbeat") this.note(`${worker.incarnation} says ${JSON.stringify(message).slice(0, 120)}`);
+    if (message.kind !== "heartbeat")
+      this.note(() => `${worker.incarnation} says ${JSON.stringify(message).slice(0, 120)}`);
     const coordinator = this.coordinators.find((c) => c.term === worker.link);
     if (coordinator === undefined) return;
     this.deliver(coordinator, worker, () =>
@@ -212,7 +213,7 @@ export class World {
     }
     this.ordered(`>${to}#${dials}`, `coordinator>${to}`, () => {
       if (!worker.alive || worker.link !== coordinator.term || worker.dials !== dials) return;
-      if (message.kind !== "heartbeat") this.note(`${to} hears ${JSON.stringify(message).slice(0, 120)}`);
+      if (message.kind !== "heartbeat") this.note(() => `${to} hears ${JSON.stringify(message).slice(0, 120)}`);
       worker.receive(message);
     });
   }
@@ -253,7 +254,7 @@ export class World {
       this.clock.now,
     );
     const coordinator: SimCoordinator = { term, machine, alive: true, frozen: false, thawQueue: [] };
-    this.note(`coordinator of term ${term}`);
+    this.note(() => `coordinator of term ${term}`);
     this.coordinators.push(coordinator);
     const tick = () => {
       if (!coordinator.alive || this.outcome !== null) return;
@@ -310,7 +311,7 @@ export class World {
   /** One that finds a newer term lets its workers go. */
   private rules(coordinator: SimCoordinator): boolean {
     if (this.coordinators.at(-1) === coordinator || this.without.has("one-term-rules")) return true;
-    this.note(`coordinator ${coordinator.term} is superseded`);
+    this.note(() => `coordinator ${coordinator.term} is superseded`);
     coordinator.alive = false;
     this.dropLinks(coordinator, 1);
     return false;
@@ -330,13 +331,14 @@ export class World {
         return this.fromCoordinator(coordinator, action.to, action.message);
       case "close": {
         const worker = this.workers.get(action.incarnation);
-        this.note(`evict ${action.incarnation}: ${action.reason}`);
+        this.note(() => `evict ${action.incarnation}: ${action.reason}`);
         if (worker?.alive && worker.link === term) this.hangUp(worker, false);
         return;
       }
       case "recordView":
         this.note(
-          `view ${viewName(action.view.id)} ${action.reason}: ${action.view.members.map((m) => `${m.incarnation}[${m.shards.from}-${m.shards.to}]${m.entry}`).join(" ")}`,
+          () =>
+            `view ${viewName(action.view.id)} ${action.reason}: ${action.view.members.map((m) => `${m.incarnation}[${m.shards.from}-${m.shards.to}]${m.entry}`).join(" ")}`,
         );
         this.durable(coordinator, { term, kind: "view", view: action.view });
         return;
@@ -354,7 +356,7 @@ export class World {
         this.durable(coordinator, { term, kind: "first", fingerprint: action.fingerprint, root: action.root });
         return;
       case "recordTruncate":
-        this.note(`truncate to ${action.tip.step}`);
+        this.note(() => `truncate to ${action.tip.step}`);
         this.durable(coordinator, { term, kind: "truncate", tip: action.tip });
         return;
       case "storeCheckpoint":
@@ -379,12 +381,12 @@ export class World {
         return;
       case "event":
         if (action.event.type !== "worker" || action.event.change === "standby")
-          this.note(`event ${JSON.stringify(action.event)}`);
+          this.note(() => `event ${JSON.stringify(action.event)}`);
         return;
       case "retreat": // Every simulated step is finite.
         return;
       case "finish":
-        this.note(`finish ${JSON.stringify(action.outcome)} by ${term}`);
+        this.note(() => `finish ${JSON.stringify(action.outcome)} by ${term}`);
         if (action.outcome.kind === "failed" && action.outcome.code === "LS_SUPERSEDED") {
           coordinator.alive = false;
           this.dropLinks(coordinator, 1);
