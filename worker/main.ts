@@ -10,6 +10,7 @@ import type { CoordinatorMessage, Progress, WorkerMessage } from "../shared/prot
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
 import { Compute, type ComputeReady } from "./compute/compute.ts";
+import { initialDelay } from "./compute/shard-delay.ts";
 import { fetchCheckpoint, pushPredictions } from "./coordinator-calls.ts";
 import { MemberServer } from "./exchange/member-server.ts";
 import { parseWorkerOptions } from "./options.ts";
@@ -127,6 +128,7 @@ async function run(): Promise<void> {
       },
     });
     for (const fault of early.splice(0)) worker.faults.inject(fault);
+    worker.control.counters.set("shardDelay", initialDelay(options.name));
     pages.attach(worker, config, options.name);
     loaded = ready;
     sayReady();

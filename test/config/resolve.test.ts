@@ -114,7 +114,7 @@ describe("the resolved config", () => {
   it("skips evaluation when told so, or without test images", () => {
     expect(resolved({ eval: false }).config.place.evaluation).toBeNull();
     expect(resolved({}, { dataset: { testImages: 0 } }).config.place.evaluation).toBeNull();
-    expect(resolved({}, { dataset: { testImages: 30 } }).config.place.evaluation).toEqual({ batch: 30 });
+    expect(resolved({}, { dataset: { testImages: 30 } }).config.place.evaluation).toEqual({ batch: 30, examined: 40 });
   });
 
   it("binds a user's own model by the hash of its source", () => {

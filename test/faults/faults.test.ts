@@ -26,7 +26,7 @@ beforeAll(() => {
 afterAll(() => place[Symbol.dispose]());
 
 test("a sample of faults", async () => {
-  const quiet = await quietRun(place.path, 200);
+  const quiet = await quietRun(place.path, 360);
   const played = await play(quiet, SAMPLE.map(parseCell), join(place.path, "run"));
   expect(played.failure, JSON.stringify(played.results)).toBeNull();
   expect(played.left.map(cellText)).toEqual([]);

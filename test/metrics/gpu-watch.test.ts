@@ -53,7 +53,7 @@ describe("the watch over GPUs", () => {
     const program = join(folder, "nvidia-smi");
     const answer = join(folder, "answer");
     writeFileSync(answer, "0, 50, 1, 2, 3, 4, 5, 6, 7\n");
-    writeFileSync(program, `#!/bin/sh\ncat ${answer}\n`);
+    writeFileSync(program, `#!/bin/sh\nwhile read -r line; do echo "$line"; done < ${answer}\n`);
     chmodSync(program, 0o755);
     const watch = new GpuWatch("0", program, 10);
     try {

@@ -1,19 +1,17 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RunHistory } from "../../coordinator/live/history.ts";
 import { serveLive } from "../../coordinator/live/pages.ts";
 import { servePages } from "../../shared/metrics/pages.ts";
 import { createMetrics } from "../../shared/metrics/registry.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import { chromiumProgram, openBrowser, whyNoChromium } from "../evaluation/chromium.ts";
 import { madeHistory, madeStatus } from "./made-status.ts";
 
-const program = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
-const why = program === undefined ? " (skipped: no Chromium on this machine)" : "";
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
 /** Where pictures of the page are kept, for people to look at; nowhere as a rule. */
 const pictures = process.env.LOCKSTEP_SCREENSHOTS;
 
@@ -34,7 +32,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-describe.skipIf(program === undefined)(`the live page in a real browser${why}`, () => {
+describe.skipIf(chromiumProgram === undefined)(`the live page in a real browser${whyNoChromium}`, () => {
   let profile: string;
   let browser: BrowserContext;
   let page: Page;
@@ -43,11 +41,7 @@ describe.skipIf(program === undefined)(`the live page in a real browser${why}`, 
 
   beforeAll(async () => {
     profile = mkdtempSync(join(tmpdir(), "lockstep-live-"));
-    browser = await chromium.launchPersistentContext(profile, {
-      executablePath: program!,
-      headless: true,
-      args: FLAGS,
-    });
+    browser = await openBrowser(profile);
     page = browser.pages()[0] ?? (await browser.newPage());
     page.on("console", (message) => said.push(message.text()));
     page.on("pageerror", (error) => said.push(error.message));

@@ -1,5 +1,14 @@
 import type { Counters } from "../memory/control.ts";
 
+/**
+ * LOCKSTEP_SHARD_DELAY=NAME:MILLIS makes the worker of that name slow from its start: in tests, where nobody can say in time
+ * that it should be.
+ */
+export function initialDelay(name: string, setting = process.env.LOCKSTEP_SHARD_DELAY ?? ""): number {
+  const [, who, millis] = /^(.*):(\d{1,5})$/.exec(setting) ?? [];
+  return who === name ? Number(millis) : 0;
+}
+
 const never = new Int32Array(new SharedArrayBuffer(4));
 
 /**
