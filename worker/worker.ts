@@ -302,11 +302,7 @@ export class LockstepWorker {
         return this.watch.end();
       case "strike":
         return this.faults.strike(reply.fault);
-      case "notCommitted": {
-        const view = this.tags.view(reply.viewTag);
-        if (!reply.corrupt || view === undefined) return;
-        return this.dispatch({ kind: "corrupt", view, step: reply.step, from: this.member.self });
-      }
+      case "notCommitted":
       case "ready":
         return;
       default:

@@ -109,7 +109,7 @@ async function playCell(run: DisturbedRun, cell: Cell): Promise<CellResult> {
   const events = run.events(started);
   const lost = events.filter(({ type, change }) => type === "worker" && change === "lost").length;
   const views = events.filter(({ type }) => type === "view").length;
-  failure ??= atTheEnd(cell) ? null : implausible(cell, lost, run.workers);
+  failure ??= atTheEnd(cell) ? null : implausible(cell, lost);
   return { cell, failure, seconds: (Date.now() - started) / 1000, lost, views };
 }
 
@@ -134,9 +134,7 @@ async function provoke(run: DisturbedRun, { target, fault: { moment } }: Cell): 
 const PROVOCATION = 2500;
 
 /** Were as many members lost as such a fault must and may cost? */
-function implausible(cell: Cell, lost: number, workers: number): string | null {
-  // Silence of all says more about the coordinator: nobody is evicted for a while.
-  if (workers === 1 && cell.fault.name === "freeze") return null;
+function implausible(cell: Cell, lost: number): string | null {
   const { moment } = cell.fault;
   const provoked = moment === "change" || moment === "plan" || moment === "join" ? 1 : 0;
   const least = provoked + (losesMember(cell) && moment !== "join" && cell.target !== "all" ? 1 : 0);

@@ -13,7 +13,7 @@ import type { LoaderFault } from "../loader/micro-batch-loader.ts";
 import { LoaderPool } from "../loader/pool.ts";
 import { slotLayout } from "../loader/slot.ts";
 import { controlOf } from "../memory/control.ts";
-import { createMemory, type HashedVector, planMemory } from "../memory/plan.ts";
+import { createMemory, planMemory } from "../memory/plan.ts";
 import { touch, usedSoon } from "../memory/touch.ts";
 import { evaluateBatch } from "./evaluate.ts";
 import { fingerprint } from "./fingerprint.ts";
@@ -171,24 +171,12 @@ function* ahead(step: number, { from, to }: ShardRange, next: number) {
   for (let shard = from; shard < to; shard++) yield { step: step + 1, shard };
 }
 
-/** Has a vector still the block hashes that were taken when its blocks were summed or came? */
-function isSound({ address, floats, table, entries }: HashedVector): boolean {
-  const hashes = new Uint8Array(memory.buffer, table, entries * 8);
-  const expected = Buffer.from(hashes);
-  arithmetic.blockHashes(address, floats, table);
-  if (expected.equals(hashes)) return true;
-  // Peers must see as well that it is not what was summed.
-  hashes.set(expected);
-  return false;
-}
-
 function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
   const { viewTag, step, parent, idsDigests, samples } = request;
+  if (!control.commitWord.tryCommit(viewTag, step)) return reply({ kind: "notCommitted", viewTag, step });
   const started = performance.now();
   const reduced = memoryPlan.reduced[step % 2 === 0 ? 0 : 1];
-  const sound = isSound(reduced);
-  if (!sound || !control.commitWord.tryCommit(viewTag, step))
-    return reply({ kind: "notCommitted", viewTag, step, corrupt: !sound });
+  arithmetic.blockHashes(reduced.address, reduced.floats, reduced.table);
   const reducedHash = hex64(arithmetic.hashTable(reduced.table, reduced.entries));
   const result = parts.update.apply(step, reduced.address, samples);
   parts.faults.at("update");
