@@ -73,6 +73,8 @@ export class Ruler {
   readonly #timers: (() => void)[] = [];
   #settle: { resolve(outcome: Outcome): void; reject(error: unknown): void } | null = null;
   #sessions: RulerSessions | null = null;
+  /** Set once nobody follows any more: later steps do not count. */
+  #cutBackTo = Number.POSITIVE_INFINITY;
   #recordedStep: number;
   #facts: ModelFacts | null;
   #sinceCheckpoint: LossSum;
@@ -288,6 +290,7 @@ export class Ruler {
     await store.append([{ kind: "truncate", tip }]);
     chronicle.event({ type: "fallback", fromStep: this.#recordedStep, toStep: tip.step, reason });
     this.#recordedStep = tip.step;
+    this.#cutBackTo = tip.step;
     checkpoints.cutBack(tip.step);
   }
 
@@ -300,6 +303,8 @@ export class Ruler {
       const loss = meanLoss(this.#sinceCheckpoint);
       const pieces = this.#calls.pullSnapshot(worker.address, config.runId, tip, bytes, this.#isTraining());
       const record = await checkpoints.write(tip, this.#facts, loss, pieces);
+      // The line was cut back meanwhile: this step is not on it any more.
+      if (tip.step > this.#cutBackTo) return;
       this.faults.at("checkpoint");
       await store.append([{ kind: "checkpoint", ...record }]);
       this.#sinceCheckpoint = { steps: 0, loss: 0 };

@@ -39,8 +39,8 @@ export function noteStrike(fault: Fault): void {
 
 /** Who stands still cannot wake itself. */
 function thawAfter(millis: number): void {
-  const script = `sleep ${(millis / 1000).toFixed(3)}; kill -CONT ${process.pid}`;
-  spawn("/bin/sh", ["-c", script], { stdio: "ignore", detached: true }).unref();
+  const script = `setTimeout(() => process.kill(${process.pid}, "SIGCONT"), ${millis})`;
+  spawn(process.execPath, ["-e", script], { stdio: "ignore", detached: true }).unref();
 }
 
 /** Every TCP connection of this process breaks at once; whoever wants to may dial again. */

@@ -29,5 +29,5 @@ test("a sample of faults", async () => {
   const quiet = await quietRun(place.path, 360);
   const played = await play(quiet, SAMPLE.map(parseCell), join(place.path, "run"));
   expect(played.failure, JSON.stringify(played.results)).toBeNull();
-  expect(played.left.map(cellText)).toEqual([]);
+  expect(played.left.map(cellText), JSON.stringify(played.results)).toEqual([]);
 }, 240_000);
