@@ -10,6 +10,7 @@ import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { layoutOf } from "../../shared/model/layout.ts";
 import { SafetensorsFile } from "../../shared/model/safetensors.ts";
+import { evaluationSide } from "../../worker/compute/evaluate.ts";
 import { type ExportedModel, exportModel } from "../../worker/compute/export.ts";
 import { tensorsOf } from "../../worker/compute/model-tensors.ts";
 import { buildModel } from "../../worker/compute/models/index.ts";
@@ -87,7 +88,7 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
   const file = await SafetensorsFile.open(path);
   try {
     const vector = await file.floats(recipe.ema === null ? "weights" : "ema");
-    const side = recipe.resolutions.reduce((most, resolution) => Math.max(most, resolution.side), 0);
+    const side = evaluationSide(recipe);
     const exported = await exportModel(model, layout, vector, join(directory, "model"), {
       model: recipe.model.name,
       classNames: dataset.classNames,

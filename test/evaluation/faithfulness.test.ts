@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
 import { cascade, dependsOnWeights } from "../../worker/evaluation/faithfulness/cascade.ts";
 import { impute, type Raster } from "../../worker/evaluation/faithfulness/impute.ts";
-import { areaUnder, blur, probe, roadScore } from "../../worker/evaluation/faithfulness/probes.ts";
+import { areaUnder, blur, Prober, roadScore } from "../../worker/evaluation/faithfulness/probes.ts";
 import { byCentre, byChance, byMap, rankCorrelation } from "../../worker/evaluation/faithfulness/rankings.ts";
 import { pointed, readRegions, regionMask } from "../../worker/evaluation/faithfulness/regions.ts";
 import { faithfulnessOf } from "../../worker/evaluation/faithfulness/result.ts";
@@ -117,9 +117,10 @@ describe("removal of pixels", () => {
     width,
     values: Float32Array.from({ length: 400 }, (_, i) => (inSquare(i) ? 1 : 0)),
   };
-  const truth = probe(bright, byMap(map, height, width), noise(), sees);
-  const chance = probe(bright, byChance(400, new Stream(3, DOMAIN.evaluation, 5)), noise(), sees);
-  const centre = probe(bright, byCentre(height, width), noise(), sees);
+  const prober = new Prober(bright, sees);
+  const truth = prober.probe(byMap(map, height, width), noise());
+  const chance = prober.probe(byChance(400, new Stream(3, DOMAIN.evaluation, 5)), noise());
+  const centre = prober.probe(byCentre(height, width), noise());
 
   it("gives the hand-computed curve of a perfect map", () => {
     const expected = [1, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0];

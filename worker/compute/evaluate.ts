@@ -24,7 +24,7 @@ export function evaluateBatch(
 ): EvaluatedBatch {
   const { recipe } = config;
   const { channels, height, width } = dataset.shape;
-  const side = recipe.resolutions.reduce((most, resolution) => Math.max(most, resolution.side), 0);
+  const side = evaluationSide(recipe);
   const augmenter = new Augmenter(recipe.augmentation, dataset.shape, recipe.seed);
   const from = batch * size;
   const samples = Math.min(size, dataset.test.count - from);
@@ -36,23 +36,20 @@ export function evaluateBatch(
     augmenter.plain(raw, side, images.subarray(i * pixels, (i + 1) * pixels));
   }
   const shape = [size, side, side, channels] as const;
-  const { logits, plainLogits, maps } = predictor.run(images, shape, recipe.flipAveraging);
+  const flip = recipe.flipAveraging;
+  const prediction = predictor.run(images, shape, flip);
+  const { logits, plainLogits } = prediction;
   const classes = recipe.data.classes;
-  const predicted = Int32Array.from({ length: size }, (_, i) =>
-    largest(logits.subarray(i * classes, (i + 1) * classes)),
-  );
+  const predicted = largestOfRows(logits, classes);
   const actual = Int32Array.from({ length: size }, (_, i) => dataset.test.labels[from + (i < samples ? i : 0)]!);
-  const chosen =
-    maps !== null
-      ? [predicted, actual].map((wanted) => mapsOfClass(maps, classes, wanted))
-      : [predicted, actual].map((wanted) => predictor.gradientMaps(images, shape, recipe.flipAveraging, wanted));
+  const chosen = [predicted, actual].map((wanted) => predictor.mapsOfClasses(prediction, images, shape, flip, wanted));
   const { height: mapHeight, width: mapWidth } = chosen[0] ?? { height: 0, width: 0 };
   return {
     from,
     samples,
     classes,
     logits: logits.slice(0, samples * classes),
-    plainLogits: recipe.flipAveraging ? plainLogits.slice(0, samples * classes) : new Float32Array(0),
+    plainLogits: flip ? plainLogits.slice(0, samples * classes) : new Float32Array(0),
     mapHeight,
     mapWidth,
     maps: paired(chosen, samples, mapHeight * mapWidth),
@@ -61,15 +58,15 @@ export function evaluateBatch(
 
 type Maps = NonNullable<Prediction["maps"]>;
 
-/** The index of the largest value, the first of equal ones. */
-const largest = (row: Float32Array) => row.reduce((best, value, k) => (value > row[best]! ? k : best), 0);
+/** Height and width of the images that a model is evaluated on: the largest that it was trained on. */
+export const evaluationSide = ({ resolutions }: Pick<Recipe, "resolutions">): number =>
+  resolutions.reduce((most, { side }) => Math.max(most, side), 0);
 
-/** Of [samples, height, width, classes] the map of one class of each sample: [samples, height, width]. */
-function mapsOfClass({ values, height, width }: Maps, classes: number, wanted: Int32Array): Maps {
-  const area = height * width;
-  const chosen = new Float32Array(wanted.length * area);
-  for (let at = 0; at < chosen.length; at++) chosen[at] = values[at * classes + wanted[Math.floor(at / area)]!]!;
-  return { values: chosen, height, width };
+/** The class with the largest logit of each row, the first of equal ones. */
+export function largestOfRows(logits: Float32Array, classes: number): Int32Array {
+  return Int32Array.from({ length: logits.length / classes }, (_, i) =>
+    logits.subarray(i * classes, (i + 1) * classes).reduce((best, value, k, row) => (value > row[best]! ? k : best), 0),
+  );
 }
 
 /** Maps of the predicted and of the true classes as [samples, 2, height, width]. */

@@ -46,7 +46,26 @@ export class Predictor {
   }
 
   get mapMethod(): MapMethod {
-    return mapMethodOf(this.tf, this.model);
+    return methodOf(this.withFeatures, this.gradients);
+  }
+
+  /**
+   * The map of one class of each sample, float32 [samples, height, width]; null where there are none.
+   * @param prediction of the same images with the same flip averaging
+   */
+  mapsOfClasses(
+    { maps, logits }: Prediction,
+    images: Float32Array,
+    shape: readonly [number, number, number, number],
+    flipAveraging: boolean,
+    wanted: Int32Array,
+  ): Prediction["maps"] {
+    if (maps === null) return this.gradientMaps(images, shape, flipAveraging, wanted);
+    const { height, width, values } = maps;
+    const [area, classes] = [height * width, logits.length / shape[0]];
+    const chosen = new Float32Array(wanted.length * area);
+    for (let at = 0; at < chosen.length; at++) chosen[at] = values[at * classes + wanted[Math.floor(at / area)]!]!;
+    return { values: chosen, height, width };
   }
 
   /**
@@ -140,10 +159,11 @@ export class Predictor {
 }
 
 /** How maps of such a model are made. */
-export function mapMethodOf(tf: TensorFlow, model: LayersModel): MapMethod {
-  if (featuresOf(tf, model) !== null) return "cam";
-  return GradCam.of(tf, model) === null ? null : "grad-cam";
-}
+export const mapMethodOf = (tf: TensorFlow, model: LayersModel): MapMethod =>
+  methodOf(featuresOf(tf, model), GradCam.of(tf, model));
+
+const methodOf = (withFeatures: LayersModel | null, gradients: GradCam | null): MapMethod =>
+  withFeatures !== null ? "cam" : gradients === null ? null : "grad-cam";
 
 /** The model with the input of its global average pooling as a second output, or null where it has another end. */
 function featuresOf(tf: TensorFlow, model: LayersModel): LayersModel | null {

@@ -75,10 +75,8 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
       events: options.events,
       outDirectory,
     });
-    const exported = checkpoint.weights.kind === "model" ? checkpoint.weights.directory : run && join(run, "model");
-    if (exported !== null && isExportOf(exported, checkpoint)) {
-      writeTryPage(exported, config?.recipe.flipAveraging ?? false, outDirectory);
-    }
+    const exported = exportOf(checkpoint);
+    if (exported !== null) writeTryPage(exported, config?.recipe.flipAveraging ?? false, outDirectory);
     if (options.pictures !== null) {
       await writePictures(
         options.pictures,
@@ -94,12 +92,11 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
   }
 }
 
-/** Whether a model directory holds the very weights of a checkpoint: it was exported at the run's last step. */
-function isExportOf(directory: string, { weights, run, step }: Checkpoint): boolean {
-  if (weights.kind === "model") return true;
-  const summary = run === null ? "" : join(run, "summary.json");
-  if (!existsSync(join(directory, "model.json")) || !existsSync(summary)) return false;
-  return (JSON.parse(readFileSync(summary, "utf8")) as ReportFacts).steps === step;
+/** The model directory that holds the very weights of a checkpoint; null where none does. */
+function exportOf(checkpoint: Checkpoint): string | null {
+  const { weights, run } = checkpoint;
+  if (weights.kind === "model") return weights.directory;
+  return run === null || summaryOf(checkpoint) === null ? null : join(run, "model");
 }
 
 /**
@@ -109,19 +106,12 @@ function isExportOf(directory: string, { weights, run, step }: Checkpoint): bool
 export async function examineMaps(
   options: Omit<PoolOptions, "size" | "onResult">,
   count: number,
-  onProgress?: (done: number, images: number) => void,
 ): Promise<Faithfulness | null> {
   const dataset = openDataset(options.dataDirectory);
   const images = dataset.test.count;
   dataset.close();
   const drawn = drawImages(images, count, options.checkpoint.config?.recipe.seed ?? 0);
-  let done = 0;
-  const onResult = ({ kind }: TaskResult) => {
-    if (kind !== "examined") return;
-    done += 1;
-    onProgress?.(done, drawn.all.length);
-  };
-  return faithfulnessIn((await runPool({ ...options, size: 1, onResult }, examineTasks(drawn))).results);
+  return faithfulnessIn((await runPool({ ...options, size: 1 }, examineTasks(drawn))).results);
 }
 
 /** Maps are examined image by image; shuffling the weights comes last, since it spoils the process's model. */
@@ -141,13 +131,19 @@ function faithfulnessIn(results: readonly TaskResult[]): Faithfulness | null {
   return examined.length === 0 ? null : faithfulnessOf(examined, steps[0] ?? null);
 }
 
-/** What summary.json says, where it speaks of this very step; else what the config says. */
-function factsOf({ run, config, step, name }: Checkpoint, { parameters, weightBytes }: PoolResult): ReportFacts {
+/** What summary.json says, where it speaks of this very step. */
+function summaryOf({ run, step }: Checkpoint): ReportFacts | null {
   const file = run === null ? null : join(run, "summary.json");
-  if (file !== null && existsSync(file)) {
-    const summary = JSON.parse(readFileSync(file, "utf8")) as ReportFacts;
-    if (step === null || summary.steps === step) return { ...summary, parameters, modelBytes: weightBytes };
-  }
+  if (file === null || !existsSync(file)) return null;
+  const summary = JSON.parse(readFileSync(file, "utf8")) as ReportFacts;
+  return step === null || summary.steps === step ? summary : null;
+}
+
+/** The run's summary, else what the config says. */
+function factsOf(checkpoint: Checkpoint, { parameters, weightBytes }: PoolResult): ReportFacts {
+  const { config, step, name } = checkpoint;
+  const summary = summaryOf(checkpoint);
+  if (summary !== null) return { ...summary, parameters, modelBytes: weightBytes };
   const recipe = config?.recipe;
   return {
     run: config?.runId ?? name,

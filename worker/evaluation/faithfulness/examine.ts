@@ -1,11 +1,12 @@
 import type { Dataset } from "../../../shared/data/dataset.ts";
 import { DOMAIN, Stream } from "../../../shared/plan/random.ts";
-import type { EvaluationConfig } from "../../compute/evaluate.ts";
+import { type EvaluationConfig, evaluationSide, largestOfRows } from "../../compute/evaluate.ts";
 import type { Prediction, Predictor } from "../../compute/predictor.ts";
 import { Augmenter } from "../../loader/augment.ts";
 import type { Grid } from "../maps.ts";
+import { softmax } from "../metrics/probabilities.ts";
 import { type CascadeStep, cascade } from "./cascade.ts";
-import { type Probed, probe } from "./probes.ts";
+import { type Probed, Prober } from "./probes.ts";
 import { byCentre, byChance, byMap } from "./rankings.ts";
 
 /** What ranks pixels: the map, or one of the two baselines that a useful map must beat. */
@@ -36,48 +37,42 @@ export class Examiner {
     this.dataset = dataset;
     this.recipe = recipe;
     this.augmenter = new Augmenter(recipe.augmentation, dataset.shape, recipe.seed);
-    this.side = recipe.resolutions.reduce((most, resolution) => Math.max(most, resolution.side), 0);
+    this.side = evaluationSide(recipe);
   }
 
   /** Takes pixels away and looks how sure the model stays; the same bits in every process. */
   examine(image: number): ExaminedImage {
     const { side } = this;
-    const { channels } = this.dataset.shape;
+    const { seed, flipAveraging } = this.recipe;
     const values = this.picture(image);
-    const { logits, maps } = this.predict([values], this.recipe.flipAveraging);
-    const explained = largest(logits);
-    const map = this.mapsOf([values], maps, [explained])[0]!;
-    const raster = { height: side, width: side, channels, values };
-    const score = (pictures: readonly Float32Array[]) => this.probabilities(pictures, explained);
-    const noise = () => new Stream(this.recipe.seed, DOMAIN.evaluation, 4, image);
-    const chance = new Stream(this.recipe.seed, DOMAIN.evaluation, 5, image);
+    const flipped = this.predict([values], flipAveraging);
+    const wanted = largestOfRows(flipped.logits, this.recipe.data.classes);
+    const [explained] = wanted as unknown as [number];
+    const map = this.mapsOf([values], flipped, wanted, flipAveraging)[0]!;
+    const picture = { height: side, width: side, channels: this.dataset.shape.channels, values };
+    const prober = new Prober(picture, (pictures) => this.probabilities(pictures, explained));
+    const noise = () => new Stream(seed, DOMAIN.evaluation, 4, image);
+    const chance = new Stream(seed, DOMAIN.evaluation, 5, image);
     return {
       image,
       explained,
       rankings: {
-        map: probe(raster, byMap(map, side, side), noise(), score),
-        random: probe(raster, byChance(side * side, chance), noise(), score),
-        centre: probe(raster, byCentre(side, side), noise(), score),
+        map: prober.probe(byMap(map, side, side), noise()),
+        random: prober.probe(byChance(side * side, chance), noise()),
+        centre: prober.probe(byCentre(side, side), noise()),
       },
     };
   }
 
   /** Shuffles the model's weights, which is unusable afterwards. */
   cascade(images: readonly number[]): CascadeStep[] {
-    const { predictor } = this;
+    const { predictor, recipe } = this;
     const pictures = images.map((image) => this.picture(image));
-    const { logits } = this.predict(pictures, false);
-    const classes = this.recipe.data.classes;
-    const explained = pictures.map((_, i) => largest(logits.subarray(i * classes, (i + 1) * classes)));
-    return cascade(
-      {
-        layers: predictor.weightedLayers,
-        shuffle: (layer, draw) => predictor.alter(layer, draw),
-        maps: () =>
-          this.mapsOf(pictures, this.predict(pictures, false).maps, explained, false).map((grid) => grid.values),
-      },
-      this.recipe.seed,
-    );
+    const explained = largestOfRows(this.predict(pictures, false).logits, recipe.data.classes);
+    const maps = () =>
+      this.mapsOf(pictures, this.predict(pictures, false), explained, false).map(({ values }) => values);
+    const shuffle = (layer: string, draw: (values: Float32Array) => void) => predictor.alter(layer, draw);
+    return cascade({ layers: predictor.weightedLayers, shuffle, maps }, recipe.seed);
   }
 
   private picture(image: number): Float32Array {
@@ -90,11 +85,11 @@ export class Examiner {
   }
 
   private predict(pictures: readonly Float32Array[], flip: boolean): Prediction {
-    return this.predictor.run(joined(pictures), this.shapeOf(pictures.length), flip);
+    return this.predictor.run(joined(pictures), this.shapeOf(pictures), flip);
   }
 
-  private shapeOf(count: number) {
-    return [count, this.side, this.side, this.dataset.shape.channels] as const;
+  private shapeOf({ length }: readonly Float32Array[]) {
+    return [length, this.side, this.side, this.dataset.shape.channels] as const;
   }
 
   /** Probability of one class for each picture, without flip averaging. */
@@ -103,38 +98,18 @@ export class Examiner {
     const scores: number[] = [];
     for (let from = 0; from < pictures.length; from += BATCH) {
       const part = pictures.slice(from, from + BATCH);
-      const { logits } = this.predict(part, false);
-      scores.push(...part.map((_, i) => probability(logits.subarray(i * classes, (i + 1) * classes), wanted)));
+      const all = softmax({ samples: part.length, classes, logits: this.predict(part, false).logits });
+      scores.push(...part.map((_, i) => all[i * classes + wanted]!));
     }
     return scores;
   }
 
-  /** A map of one class for each picture, out of maps of all classes or by gradients. */
-  private mapsOf(
-    pictures: readonly Float32Array[],
-    all: Prediction["maps"],
-    wanted: readonly number[],
-    flip = this.recipe.flipAveraging,
-  ): Grid[] {
-    const classes = this.recipe.data.classes;
-    if (all !== null) {
-      const { height, width, values } = all;
-      const area = height * width;
-      return wanted.map((label, i) => ({
-        height,
-        width,
-        values: Float32Array.from({ length: area }, (_, p) => values[(i * area + p) * classes + label]!),
-      }));
-    }
-    const shape = this.shapeOf(pictures.length);
-    const { height, width, values } = this.predictor.gradientMaps(
-      joined(pictures),
-      shape,
-      flip,
-      Int32Array.from(wanted),
-    )!;
+  /** A map of one class for each picture of a prediction. */
+  private mapsOf(pictures: readonly Float32Array[], of: Prediction, wanted: Int32Array, flip: boolean): Grid[] {
+    const shape = this.shapeOf(pictures);
+    const { height, width, values } = this.predictor.mapsOfClasses(of, joined(pictures), shape, flip, wanted)!;
     const area = height * width;
-    return wanted.map((_, i) => ({ height, width, values: values.slice(i * area, (i + 1) * area) }));
+    return pictures.map((_, i) => ({ height, width, values: values.slice(i * area, (i + 1) * area) }));
   }
 }
 
@@ -145,12 +120,4 @@ function joined(pictures: readonly Float32Array[]): Float32Array {
     all.set(picture, i * size);
   });
   return all;
-}
-
-const largest = (row: Float32Array) => row.reduce((best, value, k) => (value > row[best]! ? k : best), 0);
-
-/** Softmax of one class. */
-function probability(logits: Float32Array, wanted: number): number {
-  const most = Math.max(...logits);
-  return Math.exp(logits[wanted]! - most) / logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
 }

@@ -24,24 +24,37 @@ export interface Probed {
 /** Probability of the explained class for each of these pictures, all of the probed picture's extent. */
 export type Scorer = (pictures: readonly Float32Array[]) => readonly number[];
 
-/** Probes one ranking of one picture. */
-export function probe(picture: Raster, ranking: Ranking, noise: Stream, score: Scorer): Probed {
-  const grey = new Float32Array(picture.values.length);
-  const blurred = blur(picture, Math.max(0.5, (BLUR_AT_224 * picture.width) / 224));
-  const pictures = [
-    ...ROAD_SHARES.map((share) => impute(picture, chosen(ranking, share), noise)),
-    ...ROAD_SHARES.map((share) => impute(picture, chosen(ranking.toReversed(), share), noise)),
-    ...CURVE_SHARES.map((share) => mixed(picture, grey, chosen(ranking, share))),
-    ...CURVE_SHARES.map((share) => mixed({ ...picture, values: blurred }, picture.values, chosen(ranking, share))),
-  ];
-  const scores = score(pictures);
-  const [road, curve] = [ROAD_SHARES.length, CURVE_SHARES.length];
-  return {
-    most: scores.slice(0, road),
-    least: scores.slice(road, 2 * road),
-    deletion: scores.slice(2 * road, 2 * road + curve),
-    insertion: scores.slice(2 * road + curve),
-  };
+/** Probes the rankings of one picture. */
+export class Prober {
+  private readonly picture: Raster;
+  private readonly score: Scorer;
+  private readonly grey: Float32Array;
+  private readonly blurred: Float32Array;
+
+  constructor(picture: Raster, score: Scorer) {
+    this.picture = picture;
+    this.score = score;
+    this.grey = new Float32Array(picture.values.length);
+    this.blurred = blur(picture, Math.max(0.5, (BLUR_AT_224 * picture.width) / 224));
+  }
+
+  probe(ranking: Ranking, noise: Stream): Probed {
+    const { picture, grey, blurred } = this;
+    const leastFirst = ranking.toReversed();
+    const scores = this.score([
+      ...ROAD_SHARES.map((share) => impute(picture, chosen(ranking, share), noise)),
+      ...ROAD_SHARES.map((share) => impute(picture, chosen(leastFirst, share), noise)),
+      ...CURVE_SHARES.map((share) => mixed(picture, grey, chosen(ranking, share))),
+      ...CURVE_SHARES.map((share) => mixed({ ...picture, values: blurred }, picture.values, chosen(ranking, share))),
+    ]);
+    const [road, curve] = [ROAD_SHARES.length, CURVE_SHARES.length];
+    return {
+      most: scores.slice(0, road),
+      least: scores.slice(road, 2 * road),
+      deletion: scores.slice(2 * road, 2 * road + curve),
+      insertion: scores.slice(2 * road + curve),
+    };
+  }
 }
 
 /** ROAD as one number: how much surer the model stays without what is irrelevant than without what is relevant. */

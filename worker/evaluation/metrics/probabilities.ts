@@ -14,7 +14,7 @@ export interface Classified {
  * Softmax of logits / temperature, [samples, classes] in float64, with the largest logit of a row subtracted first.
  * @throws LockstepError LS_EVALUATION_NOT_FINITE where a logit is NaN or infinite.
  */
-export function softmax({ samples, classes, logits }: Classified, temperature = 1): Float64Array {
+export function softmax({ samples, classes, logits }: Omit<Classified, "labels">, temperature = 1): Float64Array {
   const probabilities = new Float64Array(samples * classes);
   for (let i = 0; i < samples; i++) {
     const at = i * classes;
