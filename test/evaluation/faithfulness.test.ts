@@ -231,6 +231,10 @@ describe("regions that people marked", () => {
     expect(() => readRegions(path, names, [0, 1])).toThrow(expect.objectContaining({ code: "LS_REGIONS" }));
   });
 
+  it("are refused where there is no file", () => {
+    expect(() => readRegions(join(place, "none.csv"), names, [0, 1])).toThrow(/none\.csv: there is no such file/);
+  });
+
   it("are ellipses, turned as said, where at least half of the people agree", () => {
     const flat = { x: 10, y: 10, radiusX: 6, radiusY: 2, angle: 0 };
     const count = (mask: Uint8Array) => mask.reduce((sum, one) => sum + one, 0);

@@ -1,10 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { openDataset } from "../../shared/data/dataset.ts";
+import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import type { Marked } from "./faithfulness/region-game.ts";
+import { readRegions } from "./faithfulness/regions.ts";
 import { drawImages, type Faithfulness, faithfulnessOf } from "./faithfulness/result.ts";
 import { type EventFact, readLines, stepFacts } from "./history.ts";
-import { type PictureChoice, writePictures } from "./picture-files.ts";
+import { checkChoice, type PictureChoice, writePictures } from "./picture-files.ts";
 import { type PoolOptions, type PoolResult, predictTasks, runPool, type TaskResult } from "./predict-pool.ts";
 import { mergePredictions, type Predictions } from "./predictions.ts";
 import { buildReport, type ReportFacts, type ReportOutput } from "./report.ts";
@@ -47,6 +49,9 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
     const started = performance.now();
     const images = dataset.test.count;
     const size = config?.place.evaluation?.batch ?? BATCH;
+    // What can be wrong with the options is said before the work, not after it.
+    const regions = options.regions === null ? null : markedIn(options.regions, dataset);
+    if (options.pictures !== null) checkChoice(options.pictures, images);
     const drawn = drawImages(images, examined, config?.recipe.seed ?? 0);
     let [predicted, looked] = [0, 0];
     const onResult = (result: TaskResult) => {
@@ -66,7 +71,7 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
       predictions,
       mapMethod: pool.mapMethod,
       faithfulness: faithfulnessIn(pool.results),
-      regions: options.regions,
+      regions,
       images: dataset.test,
       classNames: dataset.classNames,
       config,
@@ -91,6 +96,11 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
     dataset.close();
   }
 }
+
+const markedIn = (file: string, { classNames, test }: Dataset): Marked => ({
+  file,
+  ellipses: readRegions(file, classNames, test.labels),
+});
 
 /** The model directory that holds the very weights of a checkpoint; null where none does. */
 function exportOf(checkpoint: Checkpoint): string | null {

@@ -13,9 +13,15 @@ export type PictureChoice = "all" | "errors" | readonly number[];
 /** Enlargement of the picture files, so that small images can be seen. */
 const SCALE = 4;
 
+/** @throws LockstepError LS_PICTURES for an image that does not exist */
+export function checkChoice(choice: PictureChoice, testImages: number): void {
+  const missing = typeof choice === "string" ? undefined : choice.find((image) => image >= testImages);
+  if (missing !== undefined) throw refused(`There is no test image ${missing}; the last is ${testImages - 1}`);
+}
+
 /**
  * Writes images with the map of the predicted class as PNG files, named by place, true class and predicted class.
- * @throws LockstepError LS_PICTURES for an image that does not exist, or a model without maps
+ * @throws LockstepError LS_PICTURES for a model without maps
  */
 export async function writePictures(
   choice: PictureChoice,
@@ -24,13 +30,11 @@ export async function writePictures(
   classNames: readonly string[],
   directory: string,
 ): Promise<number> {
-  const { samples, labels, maps } = predictions;
+  const { labels, maps } = predictions;
   if (maps === null) throw refused("This model has no maps to draw");
   const predicted = predictedClasses(predictions);
   const all = [...labels.keys()];
   const chosen = choice === "all" ? all : choice === "errors" ? all.filter((i) => predicted[i] !== labels[i]) : choice;
-  const missing = chosen.find((image) => image >= samples);
-  if (missing !== undefined) throw refused(`There is no test image ${missing}; the last is ${samples - 1}`);
   mkdirSync(directory, { recursive: true });
   const { channels, height, width } = source.shape;
   const pixels = new Uint8Array(channels * height * width);

@@ -6,7 +6,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import type { MapMethod } from "../compute/predictor.ts";
 import { type Analysis, analyse } from "./analysis.ts";
 import { type ClassExamples, examplesOf } from "./examples.ts";
-import { regionsFound } from "./faithfulness/region-game.ts";
+import { type Marked, regionsFound } from "./faithfulness/region-game.ts";
 import type { Faithfulness } from "./faithfulness/result.ts";
 import type { EventFact, StepFact } from "./history.ts";
 import { mapOf, normaliseMap } from "./maps.ts";
@@ -58,8 +58,8 @@ export interface ReportInput {
   readonly mapMethod?: MapMethod;
   /** What an examination of the maps has found. */
   readonly faithfulness?: Faithfulness | null;
-  /** A file of regions that people marked in the test images. */
-  readonly regions?: string | null;
+  /** Regions that people marked in the test images. */
+  readonly regions?: Marked | null;
   readonly outDirectory: string;
   /** The moment that the report names; now by default. */
   readonly created?: Date;
@@ -175,7 +175,7 @@ function reportJson(
           },
     flipAveraging: analysis.flipAveraging,
     faithfulness: input.faithfulness ?? null,
-    regions: regionsFound(input.regions ?? null, predictions, classNames, images.shape),
+    regions: regionsFound(input.regions ?? null, predictions, images.shape),
     examples: examples.map(({ label, best, worst, random }) => ({
       class: name(label),
       best: best.map(example),

@@ -1,9 +1,10 @@
+import { basename } from "node:path";
 import { z } from "zod";
 import { mapOf } from "../maps.ts";
 import { wilson } from "../metrics/interval.ts";
 import { predictedClasses } from "../metrics/probabilities.ts";
 import type { Predictions } from "../predictions.ts";
-import { pointed, readRegions, regionMask } from "./regions.ts";
+import { type Ellipse, pointed, regionMask } from "./regions.ts";
 
 const fraction = z.number().min(0).max(1);
 const count = z.number().int().min(0);
@@ -21,21 +22,25 @@ export const regionsSchema = z.object({
 });
 export type Regions = z.infer<typeof regionsSchema>;
 
+/** What people marked, by place in the test set, and the file that says so. */
+export interface Marked {
+  readonly file: string;
+  readonly ellipses: ReadonlyMap<number, readonly Ellipse[]>;
+}
+
 /**
  * Plays the pointing games over the test set.
- * @returns null without a file, without maps, or where nothing can be compared
- * @throws LockstepError LS_REGIONS
+ * @returns null without marks, without maps, or where nothing can be compared
  */
 export function regionsFound(
-  file: string | null,
+  marked: Marked | null,
   predictions: Predictions,
-  classNames: readonly string[],
   { height, width }: { readonly height: number; readonly width: number },
 ): Regions | null {
   const { maps, labels } = predictions;
-  if (file === null || maps === null) return null;
+  if (marked === null || maps === null) return null;
   const predicted = predictedClasses(predictions);
-  const games = [...readRegions(file, classNames, labels)].flatMap(([image, ellipses]) => {
+  const games = [...marked.ellipses].flatMap(([image, ellipses]) => {
     const region = regionMask(ellipses, height, width);
     const game = pointed(mapOf(maps, image, 1), region, height, width);
     const middle = Math.floor(height / 2) * width + Math.floor(width / 2);
@@ -45,7 +50,7 @@ export function regionsFound(
   const mean = (values: readonly number[]) =>
     values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
   return {
-    file: file.split("/").at(-1)!,
+    file: basename(marked.file),
     images: games.length,
     pointingGame: { ...wilson(games.filter(({ hit }) => hit).length, games.length) },
     centreHits: games.filter(({ centre }) => centre).length / games.length,

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
 import { LockstepError } from "../../../shared/errors.ts";
 import { type Grid, upsample } from "../maps.ts";
@@ -36,12 +36,14 @@ export function readRegions(
   classNames: readonly string[],
   labels: ArrayLike<number>,
 ): Map<number, Ellipse[]> {
-  const lines = readFileSync(file, "utf8").split(/\r?\n/);
-  const wrong = (line: number, what: string) =>
-    new LockstepError("LS_REGIONS", `${file}, line ${line}: ${what}.`, {
+  const refused = (where: string, what: string) =>
+    new LockstepError("LS_REGIONS", `${where}: ${what}.`, {
       hint: `The file must have the columns ${COLUMNS.join(", ")}, as stl10_nara.csv has.`,
       exitCode: 2,
     });
+  const wrong = (line: number, what: string) => refused(`${file}, line ${line}`, what);
+  if (!existsSync(file)) throw refused(file, "there is no such file");
+  const lines = readFileSync(file, "utf8").split(/\r?\n/);
   const header = lines[0]!.split(",").map((name) => name.trim());
   const missing = COLUMNS.filter((name) => !header.includes(name));
   if (missing.length > 0) throw wrong(1, `column ${missing[0]} is missing`);
