@@ -13,7 +13,7 @@ import type { LoaderFault } from "../loader/micro-batch-loader.ts";
 import { LoaderPool } from "../loader/pool.ts";
 import { slotLayout } from "../loader/slot.ts";
 import { controlOf } from "../memory/control.ts";
-import { createMemory, planMemory } from "../memory/plan.ts";
+import { createMemory, ofStep, planMemory } from "../memory/plan.ts";
 import { touch, usedSoon } from "../memory/touch.ts";
 import { evaluateBatch } from "./evaluate.ts";
 import { fingerprint } from "./fingerprint.ts";
@@ -175,7 +175,7 @@ function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
   const { viewTag, step, parent, idsDigests, samples } = request;
   if (!control.commitWord.tryCommit(viewTag, step)) return reply({ kind: "notCommitted", viewTag, step });
   const started = performance.now();
-  const reduced = memoryPlan.reduced[step % 2 === 0 ? 0 : 1];
+  const reduced = ofStep(memoryPlan.reduced, step);
   arithmetic.blockHashes(reduced.address, reduced.floats, reduced.table);
   const reducedHash = hex64(arithmetic.hashTable(reduced.table, reduced.entries));
   const result = parts.update.apply(step, reduced.address, samples);

@@ -3,7 +3,7 @@ import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { Incarnation, View } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
-import type { HashedVector } from "../memory/plan.ts";
+import { type HashedVector, ofStep } from "../memory/plan.ts";
 import { type Chunk, MAX_BLOCKS, type WireFormat } from "./chunk.ts";
 import type { ReceiveSpace } from "./receive-space.ts";
 import { type BlockRange, Segments } from "./segments.ts";
@@ -75,7 +75,7 @@ export class ViewReduction {
   }
 
   vectorOf(step: number): HashedVector {
-    return this.vectors[step % 2 === 0 ? 0 : 1];
+    return ofStep(this.vectors, step);
   }
 
   wireOf(bucket: Bucket): WireFormat {
@@ -155,7 +155,7 @@ export class ViewReduction {
   }
 
   private booksOf(step: number): StepBooks {
-    return this.books[step % 2 === 0 ? 0 : 1];
+    return ofStep(this.books, step);
   }
 
   private at(step: number): StepBooks {

@@ -10,7 +10,7 @@ import type { Exchange } from "../exchange/exchange.ts";
 import { standingOf } from "../member/member.ts";
 import type { MemberState } from "../member/state.ts";
 import type { Counters } from "../memory/control.ts";
-import type { MemoryPlan } from "../memory/plan.ts";
+import { type MemoryPlan, ofStep } from "../memory/plan.ts";
 import { flipBit, flipState } from "./flip.ts";
 
 /** What faults of a worker reach into. */
@@ -104,6 +104,6 @@ export class WorkerFaults {
   beforeCommit(step: number): void {
     if (!this.#flipReduced) return;
     this.#flipReduced = false;
-    flipBit(this.#targets.memory, this.#targets.plan.reduced[step % 2 === 0 ? 0 : 1].address + 1);
+    flipBit(this.#targets.memory, ofStep(this.#targets.plan.reduced, step).address + 1);
   }
 }

@@ -53,6 +53,9 @@ export interface MemoryPlan {
   readonly pages: number;
 }
 
+/** Of two that even and odd steps take in turns: this step's. */
+export const ofStep = <Each>(pair: readonly [Each, Each], step: number): Each => pair[step % 2 === 0 ? 0 : 1];
+
 export interface MemoryNeeds {
   readonly layout: Pick<Layout, "trainableFloats" | "stateFloats" | "vectorFloats">;
   /** V. */
