@@ -61,7 +61,9 @@ export interface Layout {
   readonly buckets: readonly Bucket[];
 }
 
-const isStatistic = (spec: TensorSpec) => spec.role === "movingMean" || spec.role === "movingVariance";
+/** Is the tensor a moving statistic of batch norm, which is not trained? */
+export const isStatistic = ({ role }: Pick<TensorSpec, "role">): boolean =>
+  role === "movingMean" || role === "movingVariance";
 const roundUp = (value: number, unit: number) => Math.ceil(value / unit) * unit;
 
 /** Lays out the tensors of a model. `bucketBytes` is the target size of one bucket, rounded up to whole blocks. */

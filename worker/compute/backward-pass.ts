@@ -1,5 +1,6 @@
 import type { Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from "@tensorflow/tfjs-core";
 import type { LayersModel } from "@tensorflow/tfjs-layers";
+import { isStatistic } from "../../shared/model/layout.ts";
 import type { BatchStatistics } from "./kernels.ts";
 import { type ModelTensor, tensorsOf } from "./model-tensors.ts";
 import type { TensorFlow } from "./tensorflow.ts";
@@ -36,7 +37,7 @@ export class BackwardPass {
     this.model = model;
     this.loss = loss;
     this.mode = new TrainingMode(tf, model);
-    this.trainable = tensorsOf(model).filter(({ spec }) => !spec.role.startsWith("moving"));
+    this.trainable = tensorsOf(model).filter(({ spec }) => !isStatistic(spec));
   }
 
   /** @param read what is wanted of the summed loss (float32 []) and the number of right answers (int32 []) */

@@ -1,7 +1,7 @@
 import type { Tensor } from "@tensorflow/tfjs-core";
 import type { LayersModel, layers } from "@tensorflow/tfjs-layers";
 import { LockstepError } from "../../shared/errors.ts";
-import type { Layout, TensorRole, TensorSpec } from "../../shared/model/layout.ts";
+import { isStatistic, type Layout, type TensorRole, type TensorSpec } from "../../shared/model/layout.ts";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
 
 export type Layer = layers.Layer;
@@ -12,6 +12,7 @@ export interface Variable {
   readonly shape: readonly number[];
   readonly trainable: boolean;
   read(): Tensor;
+  write(value: Tensor): void;
 }
 
 /** A weight of the model: its variable, the layer that made it, and what it is. */
@@ -54,9 +55,9 @@ export function tensorsOf(model: LayersModel): ModelTensor[] {
       seen.add(variable);
       const short = variable.originalName.split("/").at(-1)!;
       const role = ROLES[short] ?? "other";
-      const statistic = role === "movingMean" || role === "movingVariance";
       const name = `${layer.name}/${short}`;
-      if (!statistic && !variable.trainable) throw refused(`Weight ${name} is frozen, which is not supported.`);
+      if (!isStatistic({ role }) && !variable.trainable)
+        throw refused(`Weight ${name} is frozen, which is not supported.`);
       if (names.has(name)) throw refused(`Two weights of the model are called ${name}.`);
       names.add(name);
       tensors.push({ spec: { name, shape: [...variable.shape], role }, variable, layer });

@@ -34,8 +34,7 @@ export class Predictor {
     const slots = new Map([...layout.trainable, ...layout.statistics].map((slot) => [slot.name, slot]));
     for (const { spec, variable } of tensorsOf(model)) {
       const { offset, size } = slots.get(spec.name)!;
-      const writable = variable as unknown as { write(value: Tensor): void };
-      tf.tidy(() => writable.write(tf.tensor(weights.slice(offset, offset + size), [...spec.shape])));
+      tf.tidy(() => variable.write(tf.tensor(weights.slice(offset, offset + size), [...spec.shape])));
     }
     this.withFeatures = featuresOf(tf, model);
     this.gradients = this.withFeatures === null ? GradCam.of(tf, model) : null;
@@ -131,7 +130,7 @@ export class Predictor {
       tf.tidy(() => {
         const values = variable.read().dataSync().slice() as Float32Array;
         change(values);
-        (variable as unknown as { write(value: Tensor): void }).write(tf.tensor(values, [...variable.shape]));
+        variable.write(tf.tensor(values, [...variable.shape]));
       });
     }
   }
