@@ -1,7 +1,6 @@
 import type { Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from "@tensorflow/tfjs-core";
 import type { LayersModel } from "@tensorflow/tfjs-layers";
 import { isStatistic } from "../../shared/model/layout.ts";
-import type { BatchStatistics } from "./kernels.ts";
 import { type ModelTensor, tensorsOf } from "./model-tensors.ts";
 import type { TensorFlow } from "./tensorflow.ts";
 import { type MaskDraw, TrainingMode } from "./training-mode.ts";
@@ -10,7 +9,8 @@ import { type MaskDraw, TrainingMode } from "./training-mode.ts";
 export interface PassObserver {
   /** The gradient of trainable tensor `index`, summed over the samples: last layers first, each at most once. */
   gradient(index: number, gradient: Tensor): void;
-  statistics(layer: string, statistics: BatchStatistics): void;
+  /** Moving statistic `index`, in model order, of this micro-batch alone: a mean or an unbiased variance. */
+  statistic(index: number, value: Tensor): void;
   /** What a dropout layer multiplies its input with. */
   mask(draw: MaskDraw, shape: number[]): Tensor;
 }
@@ -30,6 +30,8 @@ export class BackwardPass {
   private readonly tf: TensorFlow;
   private readonly model: LayersModel;
   private readonly mode: TrainingMode;
+  /** Names of the moving statistics. */
+  private readonly statistics: readonly string[];
   private readonly loss: { readonly classes: number; readonly labelSmoothing: number };
 
   constructor(tf: TensorFlow, model: LayersModel, loss: { readonly classes: number; readonly labelSmoothing: number }) {
@@ -37,7 +39,9 @@ export class BackwardPass {
     this.model = model;
     this.loss = loss;
     this.mode = new TrainingMode(tf, model);
-    this.trainable = tensorsOf(model).filter(({ spec }) => !isStatistic(spec));
+    const tensors = tensorsOf(model);
+    this.trainable = tensors.filter(({ spec }) => !isStatistic(spec));
+    this.statistics = tensors.filter(({ spec }) => isStatistic(spec)).map(({ spec }) => spec.name);
   }
 
   /** @param read what is wanted of the summed loss (float32 []) and the number of right answers (int32 []) */
@@ -47,7 +51,10 @@ export class BackwardPass {
     read: (loss: Tensor, correct: Tensor) => Result,
   ): Result {
     const { tf } = this;
-    this.mode.onStatistics = (layer, statistics) => observer.statistics(layer, statistics);
+    this.mode.onStatistics = (layer, { mean, variance }) => {
+      observer.statistic(this.statistics.indexOf(`${layer}/moving_mean`), mean);
+      observer.statistic(this.statistics.indexOf(`${layer}/moving_variance`), variance);
+    };
     this.mode.onMask = (draw, shape) => observer.mask(draw, shape);
     return tf.tidy(() => {
       const unhook = this.hook(weights, observer);

@@ -121,7 +121,7 @@ function executionOf(
   { recipe: { precision, execution }, layout, memory, shared }: GradientOptions,
 ): Execution {
   if (execution === "graph") return new GraphGradient(tf, pass, { layout, memory, precision, shared });
-  if (precision === "float32") return new EagerGradient(tf, pass, layout);
+  if (precision === "float32") return new EagerGradient(tf, pass);
   throw new LockstepError("LS_CAPABILITY", `This worker cannot compute in ${precision}, ${execution}.`, {
     hint: "bfloat16 needs --execution graph.",
     exitCode: 3,

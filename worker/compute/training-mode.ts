@@ -19,12 +19,17 @@ export interface MaskDraw {
 }
 
 /** Zeros, and 1 / (1 - rate) for what is kept. */
-export function drawMask({ seed, step, shard }: MicroBatchKey, { layer, rate }: MaskDraw, size: number): Float32Array {
+export function drawMask(
+  tf: TensorFlow,
+  { seed, step, shard }: MicroBatchKey,
+  { layer, rate }: MaskDraw,
+  shape: readonly number[],
+): Tensor {
   const draw = new Stream(seed, DOMAIN.dropout, step, shard, layer);
   const kept = 1 / (1 - rate);
-  const mask = new Float32Array(size);
-  for (let i = 0; i < size; i++) mask[i] = draw.uniform() < rate ? 0 : kept;
-  return mask;
+  const mask = new Float32Array(shape.reduce((product, extent) => product * extent, 1));
+  for (let i = 0; i < mask.length; i++) mask[i] = draw.uniform() < rate ? 0 : kept;
+  return tf.tensor(mask, [...shape]);
 }
 
 /**

@@ -6,11 +6,11 @@ import type { BackwardPass, PassInputs } from "../backward-pass.ts";
 import type { GradientVector } from "../gradient-vector.ts";
 import type { Execution } from "../shard-gradient.ts";
 import { bindTensor, type TensorFlow } from "../tensorflow.ts";
-import type { MicroBatchKey } from "../training-mode.ts";
+import { drawMask, type MicroBatchKey } from "../training-mode.ts";
 import { inBfloat16 } from "./bf16.ts";
 import { openSession } from "./graph-def.ts";
 import { type Slot, writingInPlace } from "./in-place.ts";
-import { type MaskInput, maskTensor, recordPass, type Target } from "./recording.ts";
+import { type MaskInput, recordPass, type Target } from "./recording.ts";
 
 /** The recorded step of one shape of micro-batch. */
 interface Compiled {
@@ -60,7 +60,7 @@ export class GraphGradient implements Execution {
     const { backend } = this;
     const { binding } = backend;
     const graph = this.graphFor(inputs, key);
-    const masks = graph.masks.map((mask) => maskTensor(this.tf, key, mask));
+    const masks = graph.masks.map(({ draw, shape }) => drawMask(this.tf, key, draw, shape));
     const slots = graph.slots.map((slot) => this.slotTensor(into.address, slot));
     const ids = backend.getInputTensorIds([inputs.images, inputs.labels, ...inputs.weights, ...masks, ...slots]);
     const outputs = binding.runSavedModel(graph.session, ids, graph.inputNames, graph.outputNames);
@@ -109,7 +109,7 @@ export class GraphGradient implements Execution {
   private compile(inputs: PassInputs, key: MicroBatchKey): Compiled {
     const { layout, precision, shared } = this.options;
     const { binding } = this.backend;
-    const recorded = recordPass(this.tf, this.pass, layout, inputs, key);
+    const recorded = recordPass(this.tf, this.pass, inputs, key);
     const typed = precision === "bf16" ? inBfloat16(binding, recorded) : recorded;
     const graph = shared ? writingInPlace(binding, layout, typed, inputs.images.shape[0]) : { ...typed, slots: [] };
     return {

@@ -1,7 +1,5 @@
 import type { Tensor } from "@tensorflow/tfjs-core";
-import type { Layout } from "../../../shared/model/layout.ts";
 import type { BackwardPass, PassInputs } from "../backward-pass.ts";
-import { statisticIndex } from "../eager-gradient.ts";
 import type { TensorFlow } from "../tensorflow.ts";
 import { drawMask, type MaskDraw, type MicroBatchKey } from "../training-mode.ts";
 import { type GraphNode, Recorder, type Ref } from "./recorder.ts";
@@ -36,13 +34,7 @@ export interface Recording {
  * Runs one pass, and notes its operations.
  * @throws LockstepError LS_GRAPH where the model cannot be recorded
  */
-export function recordPass(
-  tf: TensorFlow,
-  pass: BackwardPass,
-  layout: Layout,
-  inputs: PassInputs,
-  key: MicroBatchKey,
-): Recording {
+export function recordPass(tf: TensorFlow, pass: BackwardPass, inputs: PassInputs, key: MicroBatchKey): Recording {
   const recorder = new Recorder(tf);
   const fed = [recorder.input("images", inputs.images), recorder.input("labels", inputs.labels)];
   for (const [i, weight] of inputs.weights.entries()) fed.push(recorder.input(`weight_${i}`, weight));
@@ -54,12 +46,9 @@ export function recordPass(
       inputs,
       {
         gradient: (index, gradient) => note({ kind: "gradient", index }, gradient),
-        statistics: (layer, { mean, variance }) => {
-          note({ kind: "statistic", index: statisticIndex(layout.statistics, layer, "mean") }, mean);
-          note({ kind: "statistic", index: statisticIndex(layout.statistics, layer, "variance") }, variance);
-        },
+        statistic: (index, value) => note({ kind: "statistic", index }, value),
         mask: (draw, shape) => {
-          const mask = maskTensor(tf, key, { draw, shape });
+          const mask = drawMask(tf, key, draw, shape);
           fed.push(recorder.input(`mask_${masks.length}`, mask));
           masks.push({ draw, shape: [...shape] });
           return mask;
@@ -72,9 +61,4 @@ export function recordPass(
     ),
   );
   return { nodes: recorder.nodes, inputs: fed, masks, results };
-}
-
-export function maskTensor(tf: TensorFlow, key: MicroBatchKey, { draw, shape }: MaskInput): Tensor {
-  const size = shape.reduce((product, extent) => product * extent, 1);
-  return tf.tensor(drawMask(key, draw, size), [...shape]);
 }
