@@ -94,38 +94,18 @@ export class WorkerPages {
 
   private collectGpus(): void {
     const { metrics, gpus } = this;
-    const series = (pick: (reading: GpuReading) => number | null) =>
-      gpus.readings.flatMap((reading) => {
-        const value = pick(reading);
-        return value === null ? [] : [[{ gpu: reading.index }, value] as const];
-      });
-    metrics.replace(
-      "lockstep_gpu_utilization_ratio",
-      series((gpu) => gpu.utilizationRatio),
+    const series = (figure: Exclude<keyof GpuReading, "index">) =>
+      gpus.readings.flatMap(({ index, [figure]: value }) => (value === null ? [] : [[{ gpu: index }, value] as const]));
+    metrics.replace("lockstep_gpu_utilization_ratio", series("utilizationRatio"));
+    metrics.replace("lockstep_gpu_memory_used_bytes", series("memoryUsedBytes"));
+    metrics.replace("lockstep_gpu_memory_size_bytes", series("memorySizeBytes"));
+    metrics.replace("lockstep_gpu_power_watts", series("powerWatts"));
+    metrics.replace("lockstep_gpu_temperature_celsius", series("temperatureCelsius"));
+    const clocks = (["sm", "memory"] as const).flatMap((clock) =>
+      series(`${clock}ClockHertz`).map(([labels, value]) => [{ ...labels, clock }, value] as const),
     );
-    metrics.replace(
-      "lockstep_gpu_memory_used_bytes",
-      series((gpu) => gpu.memoryUsedBytes),
-    );
-    metrics.replace(
-      "lockstep_gpu_memory_size_bytes",
-      series((gpu) => gpu.memorySizeBytes),
-    );
-    metrics.replace(
-      "lockstep_gpu_power_watts",
-      series((gpu) => gpu.powerWatts),
-    );
-    metrics.replace(
-      "lockstep_gpu_temperature_celsius",
-      series((gpu) => gpu.temperatureCelsius),
-    );
-    metrics.replace("lockstep_gpu_clock_hertz", [
-      ...series((gpu) => gpu.smClockHertz).map(([labels, value]) => [{ ...labels, clock: "sm" }, value] as const),
-      ...series((gpu) => gpu.memoryClockHertz).map(
-        ([labels, value]) => [{ ...labels, clock: "memory" }, value] as const,
-      ),
-    ]);
-    for (const [labels, errors] of series((gpu) => gpu.uncorrectedErrors))
+    metrics.replace("lockstep_gpu_clock_hertz", clocks);
+    for (const [labels, errors] of series("uncorrectedErrors"))
       metrics.total("lockstep_gpu_uncorrected_errors_total", errors, labels);
   }
 }
