@@ -33,7 +33,6 @@ async function run(): Promise<void> {
   let worker: LockstepWorker | null = null;
   let loading = false;
   let loaded: ComputeReady | null = null;
-  let labels: Readonly<Record<string, string>> = {};
   let ended = false;
   /** Injected before the worker was loaded. */
   const early: Fault[] = [];
@@ -58,7 +57,7 @@ async function run(): Promise<void> {
     version,
     address,
     httpAddress,
-    labels,
+    labels: loaded?.labels ?? {},
     promised: worker?.member.promised ?? null,
     standing: worker?.standing() ?? null,
   });
@@ -107,7 +106,7 @@ async function run(): Promise<void> {
       process.stderr.write(`${known.toLine()}\n`);
       return end(known.exitCode, known.message).then(() => Promise.reject(known));
     });
-    labels = ready.labels;
+    loaded = ready;
     log.info(ready.startMillis, "loaded");
     worker = new LockstepWorker({
       config,
@@ -130,7 +129,6 @@ async function run(): Promise<void> {
     for (const fault of early.splice(0)) worker.faults.inject(fault);
     worker.control.counters.set("shardDelay", initialDelay(options.name));
     pages.attach(worker, config, options.name);
-    loaded = ready;
     sayReady();
   }
 

@@ -56,7 +56,6 @@ export class LockstepWorker {
   );
   private stepStarted = performance.now();
   private phase: StepPhase = "idle";
-  private images = 0;
   /** Counts the orders to restore: only the newest is carried out. */
   private restores = 0;
 
@@ -255,7 +254,6 @@ export class LockstepWorker {
       case "computed": {
         const view = this.tags.view(reply.viewTag);
         if (view === undefined || !this.isCurrent(view, reply.step)) return;
-        this.images += reply.shards.reduce((sum, shard) => sum + shard.samples, 0);
         this.faults.beforeSending(reply.nodes);
         this.exchange.publishNodes(view, reply.step, reply.nodes);
         this.faults.at("exchange");
