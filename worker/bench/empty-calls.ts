@@ -2,6 +2,7 @@ import { type Binding, backendOf } from "../compute/backend.ts";
 import { openSession } from "../compute/graph/graph-def.ts";
 import type { GraphNode, Ref } from "../compute/graph/recorder.ts";
 import type { TensorFlow } from "../compute/tensorflow.ts";
+import { spreadOf } from "./spread.ts";
 
 /** Milliseconds of an operation that does nothing: the add-on, and TensorFlow's own way to a kernel. */
 export function emptyOperation(tf: TensorFlow): number {
@@ -18,7 +19,7 @@ export function emptyOperation(tf: TensorFlow): number {
     times.push(performance.now() - started);
   }
   scalar.dispose();
-  return times.sort((a, b) => a - b)[times.length >> 1]!;
+  return spreadOf(times).median;
 }
 
 /**
