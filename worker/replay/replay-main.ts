@@ -31,12 +31,7 @@ async function replay(task: ReplayTask): Promise<Replayed> {
     departed,
     fingerprint,
     layout: {
-      tensors: [...layout.trainable, ...layout.statistics].map(({ name, shape, offset, size }) => ({
-        name,
-        shape,
-        offset,
-        size,
-      })),
+      tensors: [...layout.trainable, ...layout.statistics],
       sections: facts.sections,
       blocks: plan.reduced[0].entries,
     },

@@ -1,6 +1,7 @@
 import { fork } from "node:child_process";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError } from "../../shared/errors.ts";
+import type { TensorSlot } from "../../shared/model/layout.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
 import { computeEnvironment } from "../compute/tensorflow.ts";
@@ -18,13 +19,7 @@ export interface ReplayTask {
   readonly stateHashes: readonly string[];
 }
 
-export interface TensorPlace {
-  readonly name: string;
-  readonly shape: readonly number[];
-  /** First float in a flat vector, and how many. */
-  readonly offset: number;
-  readonly size: number;
-}
+export type TensorPlace = Pick<TensorSlot, "name" | "shape" | "offset" | "size">;
 
 /** Where things lie in the flat vectors of a run. */
 export interface FlatLayout {
