@@ -32,6 +32,18 @@ export class LockstepError extends Error {
   }
 }
 
+/** What a process tells another one of an error that ended its work: all that makes the same LockstepError again. */
+export interface ErrorFacts extends Pick<LockstepError, "code" | "message" | "hint" | "exitCode"> {}
+
+/** @param code of what is thrown without one */
+export function errorFacts(error: unknown, code: LockstepError["code"]): ErrorFacts {
+  const known = error instanceof LockstepError ? error : new LockstepError(code, sentenceOf(error));
+  return { code: known.code, message: known.message, hint: known.hint, exitCode: known.exitCode };
+}
+
+export const errorFrom = ({ code, message, hint, exitCode }: ErrorFacts): LockstepError =>
+  new LockstepError(code, message, { exitCode, ...(hint !== undefined && { hint }) });
+
 /** The sentence of any thrown value, without a stack trace. */
 export function sentenceOf(error: unknown): string {
   if (error instanceof LockstepError) return error.toLine();

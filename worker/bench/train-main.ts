@@ -1,4 +1,4 @@
-import { LockstepError } from "../../shared/errors.ts";
+import { errorFacts } from "../../shared/errors.ts";
 import { useNativeGradients } from "../compute/kernels.ts";
 import { loadTensorFlow, runtimeLabels } from "../compute/tensorflow.ts";
 import { StepBench } from "./step-bench.ts";
@@ -30,11 +30,7 @@ async function measure({ model, modes, samples, side, tries }: TrainBenchRequest
 
 process.once("message", (request: TrainBenchRequest) => {
   measure(request)
-    .catch((error: unknown): TrainBenchReply => {
-      const { code, message, hint } =
-        error instanceof LockstepError ? error : new LockstepError("LS_BENCH", String(error));
-      return { kind: "failed", code, message, hint };
-    })
+    .catch((error: unknown): TrainBenchReply => ({ kind: "failed", ...errorFacts(error, "LS_BENCH") }))
     .then((reply) => process.send!(reply, () => process.exit(0)));
 });
 process.on("disconnect", () => process.exit(1));

@@ -1,5 +1,5 @@
 import { fork } from "node:child_process";
-import { LockstepError } from "../../shared/errors.ts";
+import { type ErrorFacts, errorFrom, LockstepError } from "../../shared/errors.ts";
 import { computeEnvironment } from "../compute/tensorflow.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 import type { BenchMode, DispatchTimes, StepTimes } from "./step-bench.ts";
@@ -23,12 +23,7 @@ type Measured = BenchMode & {
 
 export type TrainBenchReply =
   | { readonly kind: "measured"; readonly measured: readonly Measured[]; readonly labels: Record<string, string> }
-  | {
-      readonly kind: "failed";
-      readonly code: `LS_${string}`;
-      readonly message: string;
-      readonly hint: string | undefined;
-    };
+  | ({ readonly kind: "failed" } & ErrorFacts);
 
 /** One model in one mode: gradients only, without loading, exchange and update, which is what one worker can reach. */
 export interface TrainFigures extends BenchMode {
@@ -59,12 +54,7 @@ export interface TrainFigures extends BenchMode {
 export async function benchTrain(program: string, request: TrainBenchRequest): Promise<TrainFigures[]> {
   const { samples, side, model } = request;
   const reply = await inProcess(program, request);
-  if (reply.kind === "failed") {
-    throw new LockstepError(reply.code, reply.message, {
-      exitCode: 3,
-      ...(reply.hint !== undefined && { hint: reply.hint }),
-    });
-  }
+  if (reply.kind === "failed") throw errorFrom(reply);
   return reply.measured.map(({ execution, precision, parameters, first, times, dispatch }) => ({
     ...{ model, execution, precision, parameters, samples, side },
     imagesPerSecond: spreadOf(times.map(({ wall }) => (samples / wall) * 1e3)),

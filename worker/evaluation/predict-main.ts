@@ -1,5 +1,5 @@
 import { openDataset } from "../../shared/data/dataset.ts";
-import { LockstepError } from "../../shared/errors.ts";
+import { errorFacts, LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { evaluateBatch } from "../compute/evaluate.ts";
 import { loadTensorFlow } from "../compute/tensorflow.ts";
 import { Examiner } from "./faithfulness/examine.ts";
@@ -13,14 +13,8 @@ import type { PoolTask, PredictorReply, PredictorRequest } from "./predict-pool.
 const reply = (message: PredictorReply) => void process.send?.(message);
 
 function fail(error: unknown): void {
-  const known = error instanceof LockstepError;
-  reply({
-    kind: "failed",
-    code: known ? error.code : "LS_EVALUATION_PROCESS",
-    message: known ? error.message : `The evaluation failed: ${(error as Error).message ?? error}`,
-    hint: known ? error.hint : undefined,
-    exitCode: known ? error.exitCode : 1,
-  });
+  const known = error instanceof LockstepError ? error : new Error(`The evaluation failed: ${sentenceOf(error)}`);
+  reply({ kind: "failed", ...errorFacts(known, "LS_EVALUATION_PROCESS") });
 }
 
 type Work = (task: PoolTask) => void;

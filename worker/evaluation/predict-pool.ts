@@ -1,5 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { type ExitCode, LockstepError } from "../../shared/errors.ts";
+import { type ErrorFacts, errorFrom, LockstepError } from "../../shared/errors.ts";
 import type { MapMethod } from "../compute/predictor.ts";
 import { computeEnvironment } from "../compute/tensorflow.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -35,13 +35,7 @@ export interface LoadedFacts {
 export type PredictorReply =
   | ({ readonly kind: "ready" } & LoadedFacts)
   | TaskResult
-  | {
-      readonly kind: "failed";
-      readonly code: `LS_${string}`;
-      readonly message: string;
-      readonly hint: string | undefined;
-      readonly exitCode: ExitCode;
-    };
+  | ({ readonly kind: "failed" } & ErrorFacts);
 
 export interface PoolOptions {
   readonly checkpoint: Checkpoint;
@@ -95,10 +89,7 @@ export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]):
         child.send(task satisfies PredictorRequest);
       };
       child.on("message", (reply: PredictorReply) => {
-        if (reply.kind === "failed") {
-          const { code, message, hint, exitCode } = reply;
-          return reject(new LockstepError(code, message, { exitCode, ...(hint === undefined ? {} : { hint }) }));
-        }
+        if (reply.kind === "failed") return reject(errorFrom(reply));
         if (reply.kind === "ready") {
           const { kind: _, ...loaded } = reply;
           facts = loaded;

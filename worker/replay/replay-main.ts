@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { openDataset } from "../../shared/data/dataset.ts";
-import { LockstepError, sentenceOf } from "../../shared/errors.ts";
+import { errorFacts } from "../../shared/errors.ts";
 import { Plan } from "../../shared/plan/plan.ts";
 import type { Replayed, ReplayReply, ReplayTask } from "./replay.ts";
 import { Replayer } from "./replayer.ts";
@@ -67,12 +67,7 @@ function imagesOf({ config, step }: ReplayTask, shard: number): Replayed["images
 process.on("message", (task: ReplayTask) => {
   replay(task).then(
     (replayed) => reply({ kind: "replayed", replayed }),
-    (error: unknown) =>
-      reply({
-        kind: "failed",
-        code: error instanceof LockstepError ? error.code : "LS_REPLAY",
-        message: sentenceOf(error),
-      }),
+    (error: unknown) => reply({ kind: "failed", ...errorFacts(error, "LS_REPLAY") }),
   );
 });
 process.on("disconnect", () => process.exit(0));

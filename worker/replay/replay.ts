@@ -1,6 +1,6 @@
 import { fork } from "node:child_process";
 import type { Config } from "../../shared/config/schema.ts";
-import { LockstepError } from "../../shared/errors.ts";
+import { type ErrorFacts, errorFrom, LockstepError } from "../../shared/errors.ts";
 import type { TensorSlot } from "../../shared/model/layout.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
@@ -52,7 +52,7 @@ export interface Replayed {
 export type ReplayReply =
   | { readonly kind: "progress"; readonly step: number }
   | { readonly kind: "replayed"; readonly replayed: Replayed }
-  | { readonly kind: "failed"; readonly code: string; readonly message: string };
+  | ({ readonly kind: "failed" } & ErrorFacts);
 
 export interface ReplayOptions {
   /** Path of the built replay-main.js. */
@@ -91,7 +91,7 @@ export async function replay(task: ReplayTask, options: ReplayOptions): Promise<
       child.on("message", (reply: ReplayReply) => {
         if (reply.kind === "progress") onProgress(reply.step);
         else if (reply.kind === "replayed") resolve(reply.replayed);
-        else reject(new LockstepError(reply.code as `LS_${string}`, reply.message));
+        else reject(errorFrom(reply));
       });
       child.once("error", reject);
       child.once("exit", (code, by) => {
