@@ -19,7 +19,7 @@ export class CoordinatorFaults {
 
   /** The coordinator is at this moment. @throws Error the injected exception */
   at(moment: CoordinatorMoment): void {
-    for (let fault = this.#armed.take(moment); fault !== null; fault = this.#armed.take(moment)) strike(fault);
+    this.#armed.bring(moment, strike);
   }
 }
 

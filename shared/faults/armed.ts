@@ -14,4 +14,9 @@ export class Armed {
     const index = this.#faults.findIndex((fault) => fault.moment === moment);
     return index < 0 ? null : this.#faults.splice(index, 1)[0]!;
   }
+
+  /** Has all that this moment brings done, one after the other. */
+  bring(moment: Fault["moment"], strike: (fault: Fault) => void): void {
+    for (let fault = this.take(moment); fault !== null; fault = this.take(moment)) strike(fault);
+  }
 }

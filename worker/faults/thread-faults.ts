@@ -24,7 +24,7 @@ export class ThreadFaults {
   }
 
   at(moment: WorkerMoment): void {
-    for (let fault = this.#armed.take(moment); fault !== null; fault = this.#armed.take(moment)) this.#strike(fault);
+    this.#armed.bring(moment, (fault) => this.#strike(fault));
   }
 
   #strike(fault: Fault): void {

@@ -53,7 +53,7 @@ export class WorkerFaults {
 
   /** The worker is at this moment. */
   at(moment: WorkerMoment): void {
-    for (let fault = this.#armed.take(moment); fault !== null; fault = this.#armed.take(moment)) this.strike(fault);
+    this.#armed.bring(moment, (fault) => this.strike(fault));
   }
 
   strike(fault: Fault): void {
