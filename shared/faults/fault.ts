@@ -50,7 +50,6 @@ export const COORDINATOR_MOMENTS = {
 } as const;
 
 export type WorkerFault = keyof typeof WORKER_FAULTS;
-export type CoordinatorFault = keyof typeof COORDINATOR_FAULTS;
 export type WorkerMoment = keyof typeof WORKER_MOMENTS;
 export type CoordinatorMoment = keyof typeof COORDINATOR_MOMENTS;
 

@@ -1,6 +1,6 @@
 import type { Recipe } from "../../shared/config/schema.ts";
 import { gradientDigest } from "../../shared/model/gradient-digest.ts";
-import { type Layout, TAIL } from "../../shared/model/layout.ts";
+import type { Layout } from "../../shared/model/layout.ts";
 import { childrenOf, maximalNodes, type ShardRange, sizeOf } from "../../shared/plan/tree.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
@@ -149,10 +149,4 @@ export class ShardSums {
     const sorted = [...this.recentMillis].sort((a, b) => a - b);
     counters.set("shardMillis", sorted[sorted.length >> 1]!);
   }
-}
-
-/** The tail's sums of a gradient or reduced vector. */
-export function tailOf(memory: WebAssembly.Memory, layout: Layout, address: number) {
-  const tail = new Float32Array(memory.buffer, address + layout.stateFloats * 4, 3);
-  return { loss: tail[TAIL.loss]!, correct: tail[TAIL.correct]!, samples: tail[TAIL.samples]! };
 }

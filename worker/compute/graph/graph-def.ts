@@ -78,7 +78,7 @@ export function openSession(binding: Binding, nodes: readonly GraphNode[]): numb
 }
 
 /** A SavedModel without variables, its bytes (tensorflow/core/protobuf/saved_model.proto). */
-export function savedModel(binding: Binding, nodes: readonly GraphNode[]): Uint8Array {
+function savedModel(binding: Binding, nodes: readonly GraphNode[]): Uint8Array {
   const protos = createRequire(import.meta.url)("@tensorflow/tfjs-node-gpu/dist/proto/api_pb.js") as Protos;
   const graph = new protos.GraphDef();
   const versions = new protos.VersionDef();
