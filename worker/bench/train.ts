@@ -1,6 +1,5 @@
-import { fork } from "node:child_process";
 import { type ErrorFacts, errorFrom, LockstepError } from "../../shared/errors.ts";
-import { computeEnvironment } from "../compute/tensorflow.ts";
+import { ComputeProcess } from "../compute/compute-process.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 import type { BenchMode, DispatchTimes, StepTimes } from "./step-bench.ts";
 
@@ -69,13 +68,13 @@ export async function benchTrain(program: string, request: TrainBenchRequest): P
 }
 
 function inProcess(program: string, request: TrainBenchRequest): Promise<TrainBenchReply> {
-  const env = { ...process.env, ...computeEnvironment({ device: "cpu", threads: 1 }) };
-  const child = fork(program, { env, stdio: ["ignore", "ignore", "ignore", "ipc"] });
+  const timed = new ComputeProcess(program, "cpu");
+  const { child } = timed;
   return new Promise((resolve, reject) => {
     child.once("message", (reply) => resolve(reply as TrainBenchReply));
     child.once("error", reject);
-    child.once("exit", (code, signal) =>
-      reject(new LockstepError("LS_BENCH", `The process that was timed ended early (${signal ?? `code ${code}`}).`)),
+    child.once("exit", (code, by) =>
+      reject(new LockstepError("LS_BENCH", `The process that was timed ${timed.ending(code, by)}`)),
     );
     child.send(request);
   });

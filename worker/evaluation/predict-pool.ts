@@ -1,7 +1,6 @@
-import { type ChildProcess, fork } from "node:child_process";
 import { type ErrorFacts, errorFrom, LockstepError } from "../../shared/errors.ts";
+import { ComputeProcess } from "../compute/compute-process.ts";
 import type { MapMethod } from "../compute/predictor.ts";
-import { computeEnvironment } from "../compute/tensorflow.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { CascadeStep } from "./faithfulness/cascade.ts";
 import type { ExaminedImage } from "./faithfulness/examine.ts";
@@ -58,31 +57,26 @@ export interface PoolResult extends LoadedFacts {
   readonly predictionSeconds: number;
 }
 
-/** Output of a process that is kept for its error message, in characters. */
-const KEPT_OUTPUT = 4000;
-
 /**
  * Does tasks in several processes of one thread each, as workers do. Each takes the next task when it has done one; who does
  * which has no influence on the results.
  * @throws LockstepError what a process complained about, LS_EVALUATION_PROCESS where one died, or the signal's reason
  */
 export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]): Promise<PoolResult> {
-  const { processes, devices, signal } = options;
+  const { processes, devices, signal, program, checkpoint, dataDirectory, size } = options;
   signal.throwIfAborted();
   const results: TaskResult[] = [];
   let next = 0;
   let started: number | null = null;
   let predicted = 0;
   let facts: LoadedFacts | null = null;
-  const children: ChildProcess[] = [];
+  const running: ComputeProcess[] = [];
   const work = (index: number) =>
     new Promise<void>((resolve, reject) => {
-      const child = start(options, devices[index % devices.length]!);
-      children.push(child);
-      let output = "";
-      child.stderr?.on("data", (text) => {
-        output = (output + text).slice(-KEPT_OUTPUT);
-      });
+      const one = new ComputeProcess(program, devices[index % devices.length]!);
+      running.push(one);
+      const { child } = one;
+      child.send({ kind: "load", checkpoint, dataDirectory, size } satisfies PredictorRequest);
       const ask = () => {
         const task = tasks[next++];
         if (task === undefined) return resolve();
@@ -102,7 +96,7 @@ export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]):
         ask();
       });
       child.once("error", reject);
-      child.once("exit", (code, by) => reject(died(code, by, output)));
+      child.once("exit", (code, by) => reject(died(one, code, by)));
     });
   const aborted = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
@@ -113,7 +107,7 @@ export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]):
     return { ...facts!, results, predictionSeconds: Math.max(1e-3, (predicted - started!) / 1000) };
   } finally {
     aborted.catch(() => {});
-    await Promise.all(children.map(end));
+    await Promise.all(running.map((one) => one.end()));
   }
 }
 
@@ -121,35 +115,8 @@ export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]):
 export const predictTasks = (images: number, size: number): PoolTask[] =>
   Array.from({ length: Math.ceil(images / size) }, (_, batch) => ({ kind: "predict", batch }));
 
-function start({ program, checkpoint, dataDirectory, size }: PoolOptions, device: string): ChildProcess {
-  const env = { ...process.env, ...computeEnvironment({ device, threads: 1 }) };
-  const child = fork(program, [], {
-    env,
-    serialization: "advanced",
-    stdio: ["ignore", "ignore", "pipe", "ipc"],
-    execArgv: [],
+function died(one: ComputeProcess, code: number | null, by: NodeJS.Signals | null): LockstepError {
+  return new LockstepError("LS_EVALUATION_PROCESS", `A process of the evaluation ${one.ending(code, by)}`, {
+    hint: by === "SIGKILL" ? "Memory may be short: try --workers 1." : "See `npx lockstep doctor`.",
   });
-  child.send({ kind: "load", checkpoint, dataDirectory, size } satisfies PredictorRequest);
-  return child;
-}
-
-/** It may be inside TensorFlow, where no message reaches it, and holds nothing that must be written. */
-function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return Promise.resolve();
-  return new Promise((resolve) => {
-    child.once("exit", () => resolve());
-    child.kill("SIGKILL");
-  });
-}
-
-function died(code: number | null, by: NodeJS.Signals | null, output: string): LockstepError {
-  const last = output.trim().split("\n").at(-1)?.slice(0, 300) ?? "";
-  const how = by === null ? `ended with exit code ${code}` : `was ended by ${by}`;
-  return new LockstepError(
-    "LS_EVALUATION_PROCESS",
-    `A process of the evaluation ${how}${last === "" ? "" : `: ${last}`}.`,
-    {
-      hint: by === "SIGKILL" ? "Memory may be short: try --workers 1." : "See `npx lockstep doctor`.",
-    },
-  );
 }

@@ -1,10 +1,9 @@
-import { fork } from "node:child_process";
 import type { Config } from "../../shared/config/schema.ts";
 import { type ErrorFacts, errorFrom, LockstepError } from "../../shared/errors.ts";
 import type { TensorSlot } from "../../shared/model/layout.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
-import { computeEnvironment } from "../compute/tensorflow.ts";
+import { ComputeProcess } from "../compute/compute-process.ts";
 
 /** What of a run is done again. */
 export interface ReplayTask {
@@ -63,9 +62,6 @@ export interface ReplayOptions {
   readonly onProgress: (step: number) => void;
 }
 
-/** Output of the process that is kept for its error message, in characters. */
-const KEPT_OUTPUT = 4000;
-
 /**
  * Does a part of a run again in a process of its own, set up as a worker's.
  * @throws LockstepError what the process complained about, LS_REPLAY where it died, or the signal's reason
@@ -73,18 +69,9 @@ const KEPT_OUTPUT = 4000;
 export async function replay(task: ReplayTask, options: ReplayOptions): Promise<Replayed> {
   const { program, device, signal, onProgress } = options;
   signal.throwIfAborted();
-  const child = fork(program, [], {
-    env: { ...process.env, ...computeEnvironment({ device, threads: 1 }) },
-    serialization: "advanced",
-    stdio: ["ignore", "ignore", "pipe", "ipc"],
-    execArgv: [],
-  });
-  let output = "";
-  child.stderr?.on("data", (text) => {
-    output = (output + text).slice(-KEPT_OUTPUT);
-  });
-  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const abort = () => void child.kill("SIGKILL");
+  const running = new ComputeProcess(program, device);
+  const { child } = running;
+  const abort = () => void running.end();
   signal.addEventListener("abort", abort, { once: true });
   try {
     return await new Promise<Replayed>((resolve, reject) => {
@@ -95,18 +82,13 @@ export async function replay(task: ReplayTask, options: ReplayOptions): Promise<
       });
       child.once("error", reject);
       child.once("exit", (code, by) => {
-        const last = output.trim().split("\n").at(-1)?.slice(0, 300) ?? "";
-        const how = by === null ? `exit code ${code}` : `signal ${by}`;
-        reject(
-          signal.aborted ? signal.reason : new LockstepError("LS_REPLAY", `The replay ended with ${how}: ${last}`),
-        );
+        const died = new LockstepError("LS_REPLAY", `The replay ${running.ending(code, by)}`);
+        reject(signal.aborted ? signal.reason : died);
       });
       child.send(task);
     });
   } finally {
     signal.removeEventListener("abort", abort);
-    // It may be inside TensorFlow, where no message reaches it, and holds nothing that must be written.
-    child.kill("SIGKILL");
-    await ended;
+    await running.end();
   }
 }
