@@ -1,6 +1,6 @@
 import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
-import type { LedgerEntry } from "../shared/protocol/trailer.ts";
+import { type LedgerEntry, tallyOf } from "../shared/protocol/trailer.ts";
 import { viewName } from "../shared/protocol/view.ts";
 import type { DiskWatch } from "./disk-watch.ts";
 import { kindOf, RunHistory } from "./live/history.ts";
@@ -42,7 +42,7 @@ export class Account {
 
   onFinal(entry: LedgerEntry): void {
     this.last = entry;
-    this.finals.push({ at: performance.now(), images: sum(entry, "samples") });
+    this.finals.push({ at: performance.now(), images: tallyOf(entry.shards).images });
     if (this.finals.length > 50) this.finals.shift();
     this.history.final(entry, Date.now());
     this.metrics.final(entry);
@@ -87,7 +87,7 @@ export class Account {
       steps: recipe.steps,
       stepsPerEpoch: recipe.stepsPerEpoch,
       loss: this.last?.loss ?? null,
-      accuracy: this.last === null ? null : sum(this.last, "correct") / Math.max(1, sum(this.last, "samples")),
+      accuracy: this.last === null ? null : tallyOf(this.last.shards).accuracy,
       imagesPerSecond: seconds > 0 ? images / seconds : null,
       secondsPerStep: this.finals.length > 1 ? seconds / (this.finals.length - 1) : null,
       evaluation:
@@ -163,9 +163,6 @@ export interface Status {
   readonly workers: readonly WorkerRow[];
   readonly messages: readonly { readonly time: string; readonly text: string }[];
 }
-
-const sum = (entry: LedgerEntry, field: "samples" | "correct") =>
-  entry.shards.reduce((total, shard) => total + shard[field], 0);
 
 /** One line for people; null for what is of no interest to them. */
 export function sentenceOfEvent(event: RunEvent): string | null {

@@ -2,7 +2,7 @@ import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
 import { METRICS, Metrics } from "../shared/metrics/registry.ts";
 import { viewReason } from "../shared/metrics/view-reason.ts";
-import type { LedgerEntry } from "../shared/protocol/trailer.ts";
+import { type LedgerEntry, tallyOf } from "../shared/protocol/trailer.ts";
 import { version } from "../shared/version.ts";
 import type { DiskWatch } from "./disk-watch.ts";
 import type { RunEvent } from "./machine/state.ts";
@@ -72,14 +72,13 @@ export class RunMetrics {
   final(entry: LedgerEntry): void {
     const { metrics } = this;
     const { recipe } = this.#config;
-    const samples = entry.shards.reduce((sum, shard) => sum + shard.samples, 0);
-    const correct = entry.shards.reduce((sum, shard) => sum + shard.correct, 0);
+    const { images, accuracy } = tallyOf(entry.shards);
     metrics.add("lockstep_steps_total", 1, { outcome: entry.applied ? "applied" : "skipped" });
-    metrics.add("lockstep_trained_images_total", samples);
+    metrics.add("lockstep_trained_images_total", images);
     metrics.set("lockstep_step", entry.step + 1);
     metrics.set("lockstep_epoch", Math.floor(entry.step / recipe.stepsPerEpoch));
     metrics.set("lockstep_loss", entry.loss);
-    metrics.set("lockstep_training_accuracy_ratio", samples === 0 ? 0 : correct / samples);
+    metrics.set("lockstep_training_accuracy_ratio", accuracy);
     metrics.set("lockstep_learning_rate", recipe.learningRates[entry.step] ?? 0);
     metrics.set("lockstep_gradient_norm", entry.gradientNorm);
     metrics.set("lockstep_last_step_timestamp_seconds", Date.now() / 1000);

@@ -1,6 +1,6 @@
 import { closeSync, existsSync, ftruncateSync, openSync, readSync, renameSync, rmSync } from "node:fs";
 import type { Recipe } from "../../shared/config/schema.ts";
-import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import { type LedgerEntry, tallyOf } from "../../shared/protocol/trailer.ts";
 import { viewName } from "../../shared/protocol/view.ts";
 import { type DurableRecord, entryOf } from "../records/record.ts";
 import { writeAllSync } from "./durable.ts";
@@ -8,16 +8,15 @@ import { LineFile, type LineFileOptions } from "./line-file.ts";
 
 /** One line of steps.ndjson: a final step, with all that two runs are compared by. */
 export function stepLine(entry: LedgerEntry, recipe: Recipe, time: number): string {
-  const samples = entry.shards.reduce((sum, shard) => sum + shard.samples, 0);
-  const correct = entry.shards.reduce((sum, shard) => sum + shard.correct, 0);
+  const { images, accuracy } = tallyOf(entry.shards);
   return JSON.stringify({
     time: new Date(time).toISOString(),
     step: entry.step,
     epoch: Math.floor(entry.step / recipe.stepsPerEpoch),
     view: viewName(entry.view),
     loss: entry.loss,
-    accuracy: samples === 0 ? 0 : correct / samples,
-    images: samples,
+    accuracy,
+    images,
     learningRate: recipe.learningRates[entry.step],
     gradientNorm: entry.gradientNorm,
     applied: entry.applied,

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import { type LedgerEntry, tallyOf } from "../../shared/protocol/trailer.ts";
 import type { RunEvent } from "../machine/state.ts";
 
 /** A stretch of final steps. */
@@ -49,12 +49,7 @@ export class RunHistory {
   }
 
   final({ step, shards, loss }: Pick<LedgerEntry, "step" | "loss" | "shards">, time: number): void {
-    let images = 0;
-    let correct = 0;
-    for (const shard of shards) {
-      images += shard.samples;
-      correct += shard.correct;
-    }
+    const { images, correct } = tallyOf(shards);
     const sum = Number.isFinite(loss) ? loss * images : null;
     const point = { step, time, steps: 1, images, correct, loss: sum };
     const last = this.#points.at(-1);

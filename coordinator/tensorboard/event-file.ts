@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Recipe } from "../../shared/config/schema.ts";
-import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
+import { type LedgerEntry, tallyOf } from "../../shared/protocol/trailer.ts";
 import { writeAll } from "../files/durable.ts";
 import { restartEvent, scalarEvent, versionEvent } from "./event.ts";
 
@@ -37,11 +37,10 @@ export class EventFile {
   /** A final step. Step n in TensorBoard is the state after n updates. */
   final(entry: LedgerEntry, time: number): void {
     const { step, shards, loss, gradientNorm } = entry;
-    const images = shards.reduce((sum, shard) => sum + shard.samples, 0);
-    const correct = shards.reduce((sum, shard) => sum + shard.correct, 0);
+    const { images, accuracy } = tallyOf(shards);
     const scalars: Record<string, number> = {
       "train/loss": loss,
-      "train/accuracy": images === 0 ? 0 : correct / images,
+      "train/accuracy": accuracy,
       "train/learning_rate": this.#recipe.learningRates[step] ?? 0,
       "train/gradient_norm": gradientNorm,
     };

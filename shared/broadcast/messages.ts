@@ -1,6 +1,6 @@
 import type { Config } from "../config/schema.ts";
 import type { Progress } from "../protocol/messages.ts";
-import type { LedgerEntry } from "../protocol/trailer.ts";
+import { type LedgerEntry, tallyOf } from "../protocol/trailer.ts";
 import { viewName } from "../protocol/view.ts";
 import type { EpochMessage, StepMessage, WorkerMessage } from "./schema.ts";
 
@@ -10,8 +10,7 @@ const finite = (value: number): number | null => (Number.isFinite(value) ? value
 
 export function stepMessage(entry: LedgerEntry, from: string, config: Config): StepMessage {
   const { recipe } = config;
-  const images = entry.shards.reduce((sum, shard) => sum + shard.samples, 0);
-  const correct = entry.shards.reduce((sum, shard) => sum + shard.correct, 0);
+  const { images, accuracy } = tallyOf(entry.shards);
   const shards: Record<string, number[]> = {};
   for (const { shard, by } of entry.shards) {
     shards[by] ??= [];
@@ -24,7 +23,7 @@ export function stepMessage(entry: LedgerEntry, from: string, config: Config): S
     epoch: Math.floor(entry.step / recipe.stepsPerEpoch),
     from,
     loss: finite(entry.loss),
-    accuracy: images === 0 ? 0 : correct / images,
+    accuracy,
     images,
     learningRate: recipe.learningRates[entry.step] ?? 0,
     gradientNorm: finite(entry.gradientNorm),

@@ -27,6 +27,17 @@ export interface Trailer {
   readonly plan: ViewId | null;
 }
 
+/** What a step's shards come to. */
+export function tallyOf(shards: readonly Pick<ShardRecord, "samples" | "correct">[]) {
+  let images = 0;
+  let correct = 0;
+  for (const shard of shards) {
+    images += shard.samples;
+    correct += shard.correct;
+  }
+  return { images, correct, accuracy: images === 0 ? 0 : correct / images };
+}
+
 /** One final step, as it enters the ledger. */
 export interface LedgerEntry {
   readonly step: number;
