@@ -50,7 +50,6 @@ export class Account {
 
   onEvent(event: RunEvent): void {
     this.metrics.event(event);
-    if (event.type === "fallback") this.history.truncate(event.toStep);
     const text = sentenceOfEvent(event);
     if (text === null) return;
     this.note(text);

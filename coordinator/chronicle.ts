@@ -48,7 +48,6 @@ export class Chronicle {
     this.#events.write(JSON.stringify(line));
     broadcaster?.publishEvent({ run: config.runId, ...line });
     account.onEvent(event);
-    if (event.type === "fallback") this.#scalars.truncate(event.toStep, Date.now());
     if (sentence !== null) say(sentence);
   }
 
@@ -73,6 +72,12 @@ export class Chronicle {
     if (difference === null) return;
     const by = entry.shards[difference.shard]?.by ?? "nobody";
     this.note(`Step ${entry.step}: shard ${difference.shard} (worker ${by}) was not fed its planned samples.`);
+  }
+
+  /** It is recorded that final steps from this one on do not count any more. */
+  truncate(steps: number): void {
+    this.#scalars.truncate(steps, Date.now());
+    this.#parts.account.history.truncate(steps);
   }
 
   /** Brings steps.ndjson in line with the records, as far as there is room: the next reign does it again. */

@@ -24,7 +24,7 @@ export interface RulerParts {
   readonly store: Store;
   readonly history: FoldedHistory;
   readonly checkpoints: Pick<CheckpointStore, "write" | "recorded" | "usable" | "newestUsable" | "cutBack">;
-  readonly chronicle: Pick<Chronicle, "event" | "final" | "note">;
+  readonly chronicle: Pick<Chronicle, "event" | "final" | "truncate" | "note">;
   readonly testImages: number;
   /** How it reaches workers beside their sessions, and its time; a test has its own. */
   readonly calls?: WorkerCalls;
@@ -226,7 +226,7 @@ export class Ruler {
   }
 
   #onRecorded(action: MachineAction): void {
-    if (action.kind === "recordTruncate") this.#recordedStep = action.tip.step;
+    if (action.kind === "recordTruncate") this.#truncated(action.tip.step);
     if (action.kind === "recordView") this.faults.at(action.view.predecessor === null ? "change" : "plan");
     if (action.kind !== "recordFinal") return;
     for (const entry of action.entries) {
@@ -235,6 +235,11 @@ export class Ruler {
       this.#parts.chronicle.final(entry, Date.now());
     }
     this.faults.at("step");
+  }
+
+  #truncated(step: number): void {
+    this.#recordedStep = step;
+    this.#parts.chronicle.truncate(step);
   }
 
   #perform(action: MachineAction): void | Promise<void> {
@@ -289,7 +294,7 @@ export class Ruler {
     const { tip } = record;
     await store.append([{ kind: "truncate", tip }]);
     chronicle.event({ type: "fallback", fromStep: this.#recordedStep, toStep: tip.step, reason });
-    this.#recordedStep = tip.step;
+    this.#truncated(tip.step);
     this.#cutBackTo = tip.step;
     checkpoints.cutBack(tip.step);
   }

@@ -65,7 +65,7 @@ export class RunHistory {
     this.#points = points;
   }
 
-  /** The run fell back: steps from this one on do not count any more. */
+  /** Final steps from this one on do not count any more. */
   truncate(steps: number): void {
     this.#points = this.#points.filter((point) => point.step < steps);
   }

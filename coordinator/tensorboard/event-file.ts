@@ -50,7 +50,7 @@ export class EventFile {
     this.#push(scalarEvent({ time, step: step + 1, scalars }));
   }
 
-  /** The run fell back to the state after this many steps. */
+  /** Final steps from this one on do not count any more. */
   truncate(steps: number, time: number): void {
     this.#push(restartEvent(time, steps + 1));
   }

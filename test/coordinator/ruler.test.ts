@@ -27,7 +27,13 @@ function reign(more: Partial<RulerParts> = {}, history: Partial<History> = {}) {
     checkRuling() {},
     async close() {},
   };
-  const chronicle = { event() {}, final() {}, note() {} };
+  const shown: string[] = [];
+  const chronicle: RulerParts["chronicle"] = {
+    event: ({ type }) => void shown.push(type),
+    final: ({ step, lineage }) => void shown.push(`final ${step} ${lineage.slice(-1)}`),
+    truncate: (steps) => void shown.push(`truncate ${steps}`),
+    note() {},
+  };
   const checkpoints = {} as RulerParts["checkpoints"];
   const clock = { now: () => 0, every: () => () => {} };
   const folded = { ...foldHistory([]), ...history };
@@ -52,7 +58,7 @@ function reign(more: Partial<RulerParts> = {}, history: Partial<History> = {}) {
     await flush();
     say({ kind: "answer", id: idOf("prepare"), standing });
   };
-  return { ruler, outcome, flushes, sent, say, flush, form, settled };
+  return { ruler, outcome, flushes, sent, shown, say, flush, form, settled };
 }
 
 describe("what the machine decides", () => {
@@ -83,6 +89,20 @@ describe("what the machine decides", () => {
     ]);
     await flush();
     expect(ruler.recordedStep).toBe(3);
+  });
+
+  test("is shown step by step as the records have it: only a step that contradicts them takes others away", async () => {
+    const { shown, say, flush, form } = reign();
+    await form();
+    await flush();
+    say({ kind: "final", entries: [0, 1, 2].map((step) => entry(step)) });
+    await flush();
+    shown.length = 0;
+    // After a fall-back step 0 is done again with the same bits, step 1 with others.
+    const other = entry(1, 2, { lineage: hex(15, 64) });
+    say({ kind: "final", entries: [entry(0), other] });
+    await flush();
+    expect(shown).toEqual(["truncate 1", "final 1 f"]);
   });
 
   test("nothing more is done once a record could not be made durable", async () => {
