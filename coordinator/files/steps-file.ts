@@ -3,8 +3,9 @@ import type { Recipe } from "../../shared/config/schema.ts";
 import { type LedgerEntry, tallyOf } from "../../shared/protocol/trailer.ts";
 import { viewName } from "../../shared/protocol/view.ts";
 import { type DurableRecord, entryOf } from "../records/record.ts";
+import type { AppendQueueOptions } from "./append-queue.ts";
 import { writeAllSync } from "./durable.ts";
-import { LineFile, type LineFileOptions } from "./line-file.ts";
+import { LineFile } from "./line-file.ts";
 
 /** One line of steps.ndjson: a final step, with all that two runs are compared by. */
 export function stepLine(entry: LedgerEntry, recipe: Recipe, time: number): string {
@@ -33,10 +34,10 @@ export function stepLine(entry: LedgerEntry, recipe: Recipe, time: number): stri
 export class StepsFile {
   readonly #path: string;
   readonly #recipe: Recipe;
-  readonly #options: LineFileOptions;
+  readonly #options: AppendQueueOptions;
   #lines: LineFile;
 
-  constructor(path: string, recipe: Recipe, options: LineFileOptions = {}) {
+  constructor(path: string, recipe: Recipe, options: AppendQueueOptions = {}) {
     this.#path = path;
     this.#recipe = recipe;
     this.#options = options;
