@@ -3,7 +3,17 @@ import { type Incarnation, type Member, sameView, type Tip, type View, viewName 
 import { assignShards } from "./assign.ts";
 import { believedTimes } from "./balance.ts";
 import { chooseBase } from "./choose-base.ts";
-import { type Change, guarded, type MachineState, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import {
+  type Change,
+  guarded,
+  type MachineState,
+  nameOf,
+  nextId,
+  say,
+  send,
+  type Turn,
+  type WorkerEntry,
+} from "./state.ts";
 import { goOn, namesOf, waitFor, waitOrGiveUp, withMissing } from "./waiting.ts";
 
 /**
@@ -117,13 +127,10 @@ export function tryInstall(turn: Turn): void {
 
 /** Answers come within milliseconds; what takes longer than silence may last is told. */
 function waitForAnswers(turn: Turn, change: Change): void {
-  const { state, now } = turn;
-  const { heartbeatTimeout } = state.settings.timing;
-  const slow = (waiting: ReadonlyMap<Incarnation, number>) =>
-    [...waiting].filter(([, since]) => now - since > heartbeatTimeout).map(([who]) => state.workers.get(who)!);
-  const mute = slow(change.waiting);
+  const { heartbeatTimeout } = turn.state.settings.timing;
+  const mute = overdue(turn, change.waiting, heartbeatTimeout);
   if (mute.length > 0) return waitFor(turn, `${namesOf(mute)} must answer before view ${viewName(change.id)}`);
-  const loading = slow(change.restoring?.waiting ?? new Map());
+  const loading = overdue(turn, change.restoring?.waiting, heartbeatTimeout);
   if (loading.length > 0)
     waitFor(turn, `${namesOf(loading)} must load the checkpoint of step ${change.restoring?.tip.step}`);
 }
@@ -132,13 +139,19 @@ function waitForAnswers(turn: Turn, change: Change): void {
  * A worker that is heard and does not answer is stuck, in an update for example, and is given up like one that is
  * silent. Loading a checkpoint may take as long as a first step.
  */
-export function lateAnswers({ state, now }: Turn): WorkerEntry[] {
-  const { answerTimeout, firstStepBudget } = state.settings.timing;
-  const late = (waiting: ReadonlyMap<Incarnation, number> | undefined, limit: number) =>
-    [...(waiting ?? [])].filter(([, since]) => now - since > limit).map(([incarnation]) => incarnation);
-  const { change } = state;
-  const all = [...late(change?.waiting, answerTimeout), ...late(change?.restoring?.waiting, firstStepBudget)];
-  return all.flatMap((incarnation) => state.workers.get(incarnation) ?? []);
+export function lateAnswers(turn: Turn): WorkerEntry[] {
+  const { change, settings } = turn.state;
+  const { answerTimeout, firstStepBudget } = settings.timing;
+  return [
+    ...overdue(turn, change?.waiting, answerTimeout),
+    ...overdue(turn, change?.restoring?.waiting, firstStepBudget),
+  ];
+}
+
+/** Who has been waited for longer than this many milliseconds. */
+function overdue({ state, now }: Turn, waiting: ReadonlyMap<Incarnation, number> | undefined, limit: number) {
+  const late = [...(waiting ?? [])].filter(([, since]) => now - since > limit);
+  return late.flatMap(([incarnation]) => state.workers.get(incarnation) ?? []);
 }
 
 function restore(turn: Turn, tip: Tip, reason: string, answers: ReadonlyMap<Incarnation, Standing>): void {
@@ -232,7 +245,7 @@ export function adopt(turn: Turn, view: View, base: Tip | null): void {
 export function announce(turn: Turn, view: View, planned: boolean, reason: string, step: number | null): void {
   const shards: Record<string, string> = {};
   for (const member of view.members) {
-    const name = turn.state.workers.get(member.incarnation)?.name ?? member.incarnation;
+    const name = nameOf(turn.state, member.incarnation);
     shards[name] = member.entry === "joining" ? "joining" : `${member.shards.from}-${member.shards.to}`;
   }
   say(turn, { type: "view", id: viewName(view.id), planned, reason, step, members: view.members.length, shards });

@@ -2,7 +2,7 @@ import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip } from "../../shared/protocol/view.ts";
 import { startChange } from "./change.ts";
 import { releaseLeaver } from "./plan.ts";
-import { guarded, type MachineState, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { guarded, type MachineState, nameOf, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
 import { goOn, namesOf, waitFor } from "./waiting.ts";
 
 /** Ledger, checkpoints, evaluation and the end of a run. */
@@ -275,5 +275,3 @@ export function finish(turn: Turn, outcome: Outcome): void {
     if (worker.connected && !worker.evicted) send(turn, worker.incarnation, { kind: "release", reason: outcome.kind });
   }
 }
-
-const nameOf = (state: MachineState, incarnation: Incarnation) => state.workers.get(incarnation)?.name ?? incarnation;

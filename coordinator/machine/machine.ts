@@ -28,6 +28,7 @@ import {
   type MachineAction,
   type MachineEvent,
   type MachineState,
+  nameOf,
   nextId,
   say,
   send,
@@ -384,4 +385,3 @@ function sayOverdue(turn: Turn, installed: View, progress: ReadonlyMap<Incarnati
 
 const isInstalled = (state: MachineState, id: { readonly term: number; readonly number: number }) =>
   state.installed?.id.term === id.term && state.installed.id.number === id.number;
-const nameOf = (state: MachineState, incarnation: Incarnation) => state.workers.get(incarnation)?.name ?? incarnation;

@@ -282,3 +282,6 @@ export const nextId = (turn: Turn): ViewId => {
   if (guarded(turn, "new-id-each-time") || turn.state.number === 0) turn.state.number += 1;
   return { term: turn.state.settings.term, number: turn.state.number };
 };
+/** Of a worker that is known no more, its incarnation. */
+export const nameOf = (state: MachineState, incarnation: Incarnation): string =>
+  state.workers.get(incarnation)?.name ?? incarnation;
