@@ -19,7 +19,6 @@ export class Account {
   private last: LedgerEntry | null = null;
   private readonly finals: { readonly at: number; readonly images: number }[] = [];
   private readonly messages: { readonly time: string; readonly text: string }[] = [];
-  private evaluated = 0;
 
   constructor(config: Config) {
     this.config = config;
@@ -64,8 +63,7 @@ export class Account {
 
   /** Brings the metrics up to date for a scrape. */
   collect(ruler: Ruler, broadcaster: Broadcaster | null, disk: DiskWatch): void {
-    const evaluated = ruler.state.evaluation?.done.size ?? this.evaluated;
-    this.metrics.scrape({ ruler, workers: this.rows(ruler), broadcaster, disk, evaluated });
+    this.metrics.scrape({ ruler, workers: this.rows(ruler), broadcaster, disk });
   }
 
   status(ruler: Ruler): Status {
@@ -75,8 +73,7 @@ export class Account {
     const lastFinal = this.finals.at(-1);
     const seconds = first === undefined || lastFinal === undefined ? 0 : (lastFinal.at - first.at) / 1000;
     const images = this.finals.slice(1).reduce((total, final) => total + final.images, 0);
-    const evaluated = state.evaluation?.done.size ?? this.evaluated;
-    this.evaluated = evaluated;
+    const done = state.evaluation?.done.size ?? 0;
     return {
       run: runId,
       term: state.settings.term,
@@ -89,8 +86,7 @@ export class Account {
       accuracy: this.last === null ? null : tallyOf(this.last.shards).accuracy,
       imagesPerSecond: seconds > 0 ? images / seconds : null,
       secondsPerStep: this.finals.length > 1 ? seconds / (this.finals.length - 1) : null,
-      evaluation:
-        state.settings.evaluationBatches === 0 ? null : { done: evaluated, batches: state.settings.evaluationBatches },
+      evaluation: state.settings.evaluationBatches === 0 ? null : { done, batches: state.settings.evaluationBatches },
       checkpoint: state.checkpoint?.step ?? null,
       waiting: state.waiting?.detail ?? null,
       workers: this.rows(ruler),

@@ -30,7 +30,6 @@ export interface Scraped {
   }[];
   readonly broadcaster: Pick<Broadcaster, "connected" | "dropped"> | null;
   readonly disk: Pick<DiskWatch, "room">;
-  readonly evaluated: number;
 }
 
 /** The coordinator's metrics of a run: counted as events come, looked up when they are scraped. */
@@ -113,7 +112,7 @@ export class RunMetrics {
     }
   }
 
-  scrape({ ruler, workers, broadcaster, disk, evaluated }: Scraped): void {
+  scrape({ ruler, workers, broadcaster, disk }: Scraped): void {
     const { metrics } = this;
     const { state } = ruler;
     for (const phase of METRICS.lockstep_phase.labels.phase) {
@@ -144,7 +143,7 @@ export class RunMetrics {
       metrics.set("lockstep_disk_free_bytes", disk.room.free);
       metrics.set("lockstep_disk_size_bytes", disk.room.size);
     }
-    metrics.set("lockstep_evaluation_batches", evaluated, { state: "done" });
+    metrics.set("lockstep_evaluation_batches", state.evaluation?.done.size ?? 0, { state: "done" });
     metrics.set("lockstep_evaluation_batches", state.settings.evaluationBatches, { state: "planned" });
   }
 

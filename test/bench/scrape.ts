@@ -17,7 +17,7 @@ for (const { name, incarnation } of rows) {
   run.event({ type: "worker", change: "connected", worker: incarnation as never, name, why: "" });
 }
 const state = { phase: "running", change: null, settings: { evaluationBatches: 80 } } as never;
-const scraped = { ruler: { state }, workers: rows, broadcaster: null, disk: { room: null }, evaluated: 0 };
+const scraped = { ruler: { state }, workers: rows, broadcaster: null, disk: { room: null } };
 const { server, address } = await servePages(run.metrics, "127.0.0.1", 0, {
   collect: () => run.scrape(scraped),
   health: () => ({ ok: true, detail: {} }),
