@@ -1,4 +1,5 @@
 import type { Balance, Timing } from "../../shared/config/schema.ts";
+import type { RUN_PHASES } from "../../shared/metrics/table.ts";
 import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
@@ -102,7 +103,7 @@ export type RunEvent =
   | { readonly type: "waiting"; readonly detail: string }
   | { readonly type: "phase"; readonly phase: Phase; readonly detail: string };
 
-export type Phase = "forming" | "running" | "finishing" | "evaluating" | "finished";
+export type Phase = (typeof RUN_PHASES)[number];
 
 export interface WorkerEntry {
   readonly incarnation: Incarnation;
