@@ -112,7 +112,8 @@ function showWorkers(workers) {
     .map((worker) => worker.shardMillis)
     .filter((time) => time > 0)
     .sort((a, b) => a - b);
-  const median = times[times.length >> 1] ?? 0;
+  // Of two workers the faster one's: the slower one is slow beside it.
+  const median = times[(times.length - 1) >> 1] ?? 0;
   const slow = (worker) => workers.length > 1 && worker.state === "computing" && worker.shardMillis > 1.5 * median;
   const rows = at("rows");
   const all = ordered(workers);
