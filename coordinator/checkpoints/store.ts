@@ -106,10 +106,7 @@ export class CheckpointStore {
 
   /** The run's line was cut back to this step: what lies behind it does not count any more. */
   cutBack(step: number): void {
-    const gone = this.#recorded.filter(({ tip }) => tip.step > step);
-    this.#recorded = this.#recorded.filter(({ tip }) => tip.step <= step);
-    this.#writeManifest();
-    for (const { file } of gone) this.#files.remove(file);
+    this.#keep(this.#recorded.filter(({ tip }) => tip.step <= step));
   }
 
   /** Is there a sound checkpoint of this step? One that is torn or was changed is given up with one line. */
@@ -172,7 +169,10 @@ export class CheckpointStore {
   }
 
   #forgetOld(): void {
-    const kept = retained(this.#recorded, this.#options.keep);
+    this.#keep(retained(this.#recorded, this.#options.keep));
+  }
+
+  #keep(kept: CheckpointRecord[]): void {
     const gone = this.#recorded.filter((record) => !kept.includes(record));
     this.#recorded = kept;
     this.#writeManifest();
