@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { readLines } from "../../shared/data/json-lines.ts";
 import { type LedgerEntry, tallyOf } from "../../shared/protocol/trailer.ts";
 import type { RunEvent } from "../machine/state.ts";
 
@@ -102,15 +102,6 @@ export function kindOf(event: RunEvent): Happening["kind"] {
   }
 }
 
-/** The newest lines of events.ndjson, as a reign before this one left them; those that cannot be read are passed over. */
-export function recentEvents(file: string): (RunEvent & { readonly time: string })[] {
-  if (!existsSync(file)) return [];
-  const lines = readFileSync(file, "utf8").trim().split("\n").slice(-MOST_HAPPENINGS);
-  return lines.flatMap((line) => {
-    try {
-      return [JSON.parse(line) as RunEvent & { readonly time: string }];
-    } catch {
-      return [];
-    }
-  });
-}
+/** The newest lines of events.ndjson, as a reign before this one left them. */
+export const recentEvents = (file: string) =>
+  readLines(file).slice(-MOST_HAPPENINGS) as unknown as (RunEvent & { readonly time: string })[];

@@ -3,8 +3,8 @@ import { basename, join } from "node:path";
 import type { CheckpointRecord, RecordOf } from "../../coordinator/records/record.ts";
 import { readRecords } from "../../coordinator/records/term-files.ts";
 import type { Config } from "../../shared/config/schema.ts";
+import { readLines } from "../../shared/data/json-lines.ts";
 import { LockstepError } from "../../shared/errors.ts";
-import { readLines } from "../../worker/evaluation/history.ts";
 import { summarySchema } from "../up/final-text.ts";
 import { readRunConfig, runDirectory } from "../up/prepare.ts";
 

@@ -7,6 +7,7 @@ import { fileSha256 } from "../../coordinator/checkpoints/state-digest.ts";
 import type { RunEvent } from "../../coordinator/machine/state.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
+import { readLines } from "../../shared/data/json-lines.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { layoutOf } from "../../shared/model/layout.ts";
 import { SafetensorsFile } from "../../shared/model/safetensors.ts";
@@ -19,7 +20,7 @@ import { loadTensorFlow } from "../../worker/compute/tensorflow.ts";
 import { findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
 import { examineMaps } from "../../worker/evaluation/evaluate.ts";
 import type { Faithfulness } from "../../worker/evaluation/faithfulness/result.ts";
-import { eventFacts, readLines, stepFacts } from "../../worker/evaluation/history.ts";
+import { eventFacts, stepFacts } from "../../worker/evaluation/history.ts";
 import {
   decodePredictions,
   mergePredictions,

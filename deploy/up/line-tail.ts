@@ -1,4 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { type JsonLine, objectIn } from "../../shared/data/json-lines.ts";
 
 const PIECE = 1 << 18;
 
@@ -13,7 +14,7 @@ export class LineTail {
   }
 
   /** Objects of the lines that came since the last call; lines that are no JSON are passed over. */
-  read(): Record<string, unknown>[] {
+  read(): JsonLine[] {
     let handle: number;
     try {
       handle = openSync(this.#file, "r");
@@ -27,11 +28,11 @@ export class LineTail {
     }
   }
 
-  #readFrom(handle: number): Record<string, unknown>[] {
+  #readFrom(handle: number): JsonLine[] {
     const { size } = fstatSync(handle);
     // The file was written anew.
     if (size < this.#at) this.#restart();
-    const found: Record<string, unknown>[] = [];
+    const found: JsonLine[] = [];
     const buffer = Buffer.alloc(Math.min(PIECE, size - this.#at));
     while (this.#at < size) {
       const bytes = readSync(handle, buffer, 0, Math.min(buffer.length, size - this.#at), this.#at);
@@ -40,7 +41,7 @@ export class LineTail {
       // latin1 keeps bytes apart from characters that a piece cuts in two.
       const lines = (this.#rest + buffer.toString("latin1", 0, bytes)).split("\n");
       this.#rest = lines.pop() ?? "";
-      found.push(...lines.flatMap(parseLine));
+      found.push(...lines.flatMap((line) => objectIn(Buffer.from(line, "latin1").toString("utf8"))));
     }
     return found;
   }
@@ -48,16 +49,5 @@ export class LineTail {
   #restart(): void {
     this.#at = 0;
     this.#rest = "";
-  }
-}
-
-function parseLine(line: string): Record<string, unknown>[] {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(line, "latin1").toString("utf8"));
-    return typeof value === "object" && value !== null && !Array.isArray(value)
-      ? [value as Record<string, unknown>]
-      : [];
-  } catch {
-    return [];
   }
 }

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { eventFacts, paceOf, readLines, type StepFact, stepFacts } from "../../worker/evaluation/history.ts";
+import { readLines } from "../../shared/data/json-lines.ts";
+import { eventFacts, paceOf, type StepFact, stepFacts } from "../../worker/evaluation/history.ts";
 
 const shards = [
   { shard: 0, samples: 3, correct: 1, by: "a" },

@@ -1,11 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
+import { readLines } from "../../shared/data/json-lines.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Marked } from "./faithfulness/region-game.ts";
 import { readRegions } from "./faithfulness/regions.ts";
 import { drawImages, type Faithfulness, faithfulnessOf } from "./faithfulness/result.ts";
-import { type EventFact, readLines, stepFacts } from "./history.ts";
+import { type EventFact, stepFacts } from "./history.ts";
 import { checkChoice, type PictureChoice, writePictures } from "./picture-files.ts";
 import { type PoolOptions, type PoolResult, predictTasks, runPool, type TaskResult } from "./predict-pool.ts";
 import { mergePredictions, type Predictions } from "./predictions.ts";

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import type { JsonLine } from "../../shared/data/json-lines.ts";
 
 /** One final step, as the report shows it. */
 export interface StepFact {
@@ -24,24 +24,7 @@ export interface EventFact {
   readonly text: string;
 }
 
-type Line = Readonly<Record<string, unknown>>;
-
-/** Lines of an ndjson file, those that are no JSON objects left out (a crash may cut the last one); none without the file. */
-export function readLines(file: string): Line[] {
-  if (!existsSync(file)) return [];
-  return readFileSync(file, "utf8")
-    .split("\n")
-    .flatMap((text) => {
-      try {
-        const line: unknown = JSON.parse(text);
-        return typeof line === "object" && line !== null && !Array.isArray(line) ? [line as Line] : [];
-      } catch {
-        return [];
-      }
-    });
-}
-
-const numberIn = (line: Line, ...names: readonly string[]): number | null => {
+const numberIn = (line: JsonLine, ...names: readonly string[]): number | null => {
   for (const name of names) {
     const value = line[name];
     if (typeof value === "number" && Number.isFinite(value)) return value;
@@ -50,7 +33,7 @@ const numberIn = (line: Line, ...names: readonly string[]): number | null => {
 };
 
 /** Milliseconds since 1970, written as such, as seconds, or as ISO 8601. */
-function timeIn(line: Line): number | null {
+function timeIn(line: JsonLine): number | null {
   const value = line.time ?? line.at;
   if (typeof value === "string") {
     const parsed = Date.parse(value);
@@ -64,12 +47,12 @@ function timeIn(line: Line): number | null {
  * What the report needs of steps.ndjson. A step that was done again after a fall-back to a checkpoint counts as its last
  * line says; the steps come back in order.
  */
-export function stepFacts(lines: readonly Line[]): StepFact[] {
+export function stepFacts(lines: readonly JsonLine[]): StepFact[] {
   const steps = new Map<number, StepFact>();
   for (const line of lines) {
     const index = numberIn(line, "step");
     if (index === null) continue;
-    const shards = Array.isArray(line.shards) ? (line.shards as Line[]) : [];
+    const shards = Array.isArray(line.shards) ? (line.shards as JsonLine[]) : [];
     const total = (name: string) =>
       shards.length === 0 ? null : shards.reduce((sum, shard) => sum + (numberIn(shard, name) ?? 0), 0);
     const samples = numberIn(line, "samples", "images") ?? total("samples");
@@ -90,7 +73,7 @@ export function stepFacts(lines: readonly Line[]): StepFact[] {
 }
 
 /** What the report needs of events.ndjson. */
-export function eventFacts(lines: readonly Line[]): EventFact[] {
+export function eventFacts(lines: readonly JsonLine[]): EventFact[] {
   return lines.flatMap((line) => {
     const kind = line.kind ?? line.event;
     if (typeof kind !== "string") return [];
