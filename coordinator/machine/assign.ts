@@ -26,19 +26,14 @@ export function slowestOf(shards: number, times: readonly number[]): number {
     for (const time of times) room += Math.floor(bound / time);
     return room >= shards;
   };
-  let best = Number.POSITIVE_INFINITY;
-  for (const time of times) {
-    // Whole numbers of micro-batches of this worker: the smallest that fits.
-    let [low, high] = [1, shards];
-    if (time * low >= best) continue;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (fits(middle * time)) high = middle;
-      else low = middle + 1;
-    }
-    best = Math.min(best, low * time);
+  // Times are whole, and what fits changes at multiples of them only: the smallest whole bound is the smallest of all.
+  let [low, high] = [1, shards * Math.min(...times)];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (fits(middle)) high = middle;
+    else low = middle + 1;
   }
-  return best;
+  return low;
 }
 
 /** Cost of a split in the order of its importance: workers without shards, tree nodes, unevenness. */
