@@ -147,6 +147,7 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     ready: hello.standing !== null,
     free: false,
     standby: known?.standby ?? false,
+    promised: hello.promised,
     standing: hello.standing,
     progress: known?.progress ?? null,
     speed: known?.speed ?? null,

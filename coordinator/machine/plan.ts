@@ -1,4 +1,4 @@
-import { type Incarnation, sameView, type View, viewName } from "../../shared/protocol/view.ts";
+import { compareViews, type Incarnation, sameView, type View, viewName } from "../../shared/protocol/view.ts";
 import { balanceIfDue } from "./balance.ts";
 import { adopt, announce, inOrder, memberList } from "./change.ts";
 import { guarded, nextId, say, send, type Turn, type WorkerEntry } from "./state.ts";
@@ -130,8 +130,10 @@ export function releaseLeaver(turn: Turn, worker: WorkerEntry): void {
  */
 export function adoptInherited(turn: Turn): boolean {
   const { state } = turn;
+  const here = (worker: WorkerEntry | undefined, view: View): worker is WorkerEntry =>
+    worker?.ready === true && worker.connected && !hasLeft(worker, view);
   const at = (worker: WorkerEntry | undefined, view: View) =>
-    worker?.ready === true && worker.connected && sameView(worker.standing?.view ?? null, view.id);
+    here(worker, view) && sameView(worker.standing?.view ?? null, view.id);
   const workersOf = (view: View) => view.members.map((m) => state.workers.get(m.incarnation));
   const newest = state.inherited.at(-1);
   if (newest === undefined) return false;
@@ -140,7 +142,7 @@ export function adoptInherited(turn: Turn): boolean {
   const between =
     before !== null &&
     workersOf(before).every((worker) => at(worker, before) || at(worker, newest)) &&
-    workersOf(newest).every((worker) => worker?.ready && worker.connected);
+    workersOf(newest).every((worker) => here(worker, newest));
   if (!settled && !between) return false;
 
   const switched = newest.members.filter((m) => at(state.workers.get(m.incarnation), newest));
@@ -161,5 +163,8 @@ export function adoptInherited(turn: Turn): boolean {
   for (const incarnation of told) send(turn, incarnation, { kind: "plan", view: newest });
   return true;
 }
+
+/** It promised a higher view, which was never installed: it is closed, whatever view it was in. */
+const hasLeft = ({ promised }: WorkerEntry, view: View) => promised !== null && compareViews(promised, view.id) > 0;
 
 const tipStep = (worker: WorkerEntry | undefined) => worker?.standing?.tip.step ?? 0;

@@ -122,6 +122,8 @@ export interface WorkerEntry {
   free: boolean;
   /** It was said that there is no room for it now. */
   standby: boolean;
+  /** Highest view that it had promised when it dialled. */
+  readonly promised: ViewId | null;
   standing: Standing | null;
   progress: Progress | null;
   /** How fast it was when it last had shards; null before. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { DEFAULT_TIMING } from "../../shared/config/timing.ts";
+import type { ViewId } from "../../shared/protocol/view.ts";
 import { Cluster, tipAt } from "./machine-support.ts";
 
 const waits = (cluster: Cluster) => cluster.events.flatMap((e) => (e.type === "waiting" ? [e.detail] : []));
@@ -191,6 +192,33 @@ describe("silence", () => {
     pass(cluster, 400, { a: 10 });
     expect(cluster.shards).toEqual({ a: "0-8" });
     expect(cluster.machine.installedBase).toEqual(tipAt(3));
+  });
+
+  test("a view is not taken over where a member has promised a higher one: it is closed, though it was in that view", () => {
+    const before = new Cluster({ workers: 1 });
+    before.join("a");
+    const view = before.machine.installed!;
+    const history = {
+      views: [view],
+      ledgerTip: tipAt(3),
+      skipped: 0,
+      checkpoint: null,
+      fingerprint: ["f"],
+      root: "root",
+    };
+    const takeOver = (promised: ViewId) => {
+      const cluster = new Cluster({ term: 2, workers: 1 }, history);
+      const who = { incarnation: "a" as never, name: "a", host: "host", pid: 1, version: "0", address: "a:1" };
+      cluster.at = 3;
+      const standing = cluster.standing(view.id);
+      cluster.feed({
+        kind: "hello",
+        hello: { kind: "hello", ...who, httpAddress: "", labels: {}, promised, standing },
+      });
+      return cluster.machine.installed?.id ?? null;
+    };
+    expect(takeOver(view.id)).toEqual(view.id);
+    expect(takeOver({ term: 1, number: 2 })).toBeNull();
   });
 
   test("a quarantine doubles with each eviction and is kept in an unplanned change, unless there is nobody else", () => {

@@ -1,5 +1,5 @@
 import type { MachineState } from "../../coordinator/machine/state.ts";
-import { sameView, type View, viewName } from "../../shared/protocol/view.ts";
+import { compareViews, sameView, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import type { SimWorker } from "./sim-worker.ts";
 import type { World } from "./world.ts";
 
@@ -20,6 +20,8 @@ export const INVARIANTS = {
   "promises-kept": "nobody enters a view below one that it promised",
   "leavers-not-missed": "a leaver is let go only when no member of the next view is still in the view that it left",
   "silence-noticed": "who is silent for the time-out is evicted by the next tick, unless all are or nobody may be",
+  "nothing-undone":
+    "the base of a new view is the highest sound state among its members, unless a checkpoint was loaded",
   progress: "the run ends within a bound of virtual time once the faults have stopped",
 } as const;
 
@@ -55,6 +57,39 @@ export function checkRelease(leaver: SimWorker, { ruler, workers }: World): void
     if (peer === undefined || !peer.alive || entries?.get(incarnation)?.evicted !== false) continue;
     if (peer.member.step !== null && sameView(peer.member.view?.id ?? null, next.predecessor))
       throw new Violation("leavers-not-missed", `${leaver.incarnation} was let go, and ${incarnation} still needs it`);
+  }
+}
+
+/** Called before an unplanned view is recorded. */
+export function checkBase(view: View, base: Tip, { workers, line }: World): void {
+  for (const { incarnation } of view.members) {
+    const worker = workers.get(incarnation);
+    if (worker === undefined || !worker.alive || !worker.readable || !worker.member.whole) continue;
+    const ahead = worker.contentStep > base.step && worker.content === line.content(worker.contentStep);
+    if (ahead)
+      throw new Violation("nothing-undone", `${incarnation} at ${worker.contentStep} goes back to ${base.step}`);
+  }
+}
+
+/** Called after every update. */
+export function checkState(worker: SimWorker, world: World): void {
+  world.note(() => `${worker.incarnation} committed -> ${worker.contentStep}`);
+  if (world.tainted.size > 0) return;
+  if (worker.content !== world.line.content(worker.contentStep)) {
+    throw new Violation("equal-states", `${worker.incarnation} holds a wrong state at step ${worker.contentStep}`);
+  }
+  if (worker.member.tip.lineage !== world.line.tip(worker.contentStep).lineage) {
+    throw new Violation("equal-states", `${worker.incarnation} holds a wrong lineage at step ${worker.contentStep}`);
+  }
+  const view = worker.member.view;
+  if (!view?.members.some((m) => m.incarnation === worker.incarnation)) return; // It left.
+  for (const member of view.members) {
+    const peer = world.workers.get(member.incarnation);
+    if (peer === undefined || !peer.alive || peer === worker || !peer.member.whole) continue;
+    if (viewName(peer.member.view?.id ?? { term: 0, number: 0 }) !== viewName(view.id)) continue;
+    if (compareViews(peer.member.promised ?? view.id, view.id) > 0) continue; // It left by its promise.
+    if (Math.abs(peer.contentStep - worker.contentStep) > 1)
+      throw new Violation("one-step-apart", "members are more than one step apart");
   }
 }
 

@@ -29,6 +29,8 @@ export interface SimCoordinator {
   readonly machine: MachineState;
   alive: boolean;
   frozen: boolean;
+  /** It has fallen back to a checkpoint and installed no view since. */
+  fellBack: boolean;
   readonly thawQueue: (() => void)[];
 }
 

@@ -12,7 +12,7 @@ import {
 } from "../../shared/protocol/view.ts";
 import { advance } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
-import { checkRelease, Violation } from "./invariants.ts";
+import { checkRelease, checkState, Violation } from "./invariants.ts";
 import type { World } from "./world.ts";
 
 /** What the exchange of one view has received at one member. */
@@ -270,7 +270,7 @@ export class SimWorker {
         const segments = [...new Set(inbox?.segments.get(step)?.values() ?? [])];
         const reduced = segments.length === 1 ? segments[0]! : `garbage(${segments.join("+")})`;
         this.content = this.world.line.apply(this.weights, reduced);
-        if (this.flipInUpdate) {
+        if (this.flipInUpdate && this.hasWitness()) {
           this.flipInUpdate = false;
           this.content = `${this.content}!`;
           this.world.tainted.add(this.incarnation);
@@ -288,11 +288,18 @@ export class SimWorker {
           step,
           outcome: { lineage, stateHash: this.world.line.hash(this.content), loss: 1, gradientNorm: 1, applied: true },
         });
-        this.world.stateMoved(this);
+        checkState(this, this.world);
         if (this.wantSnapshot) this.takeSnapshot();
         this.afterUpdate?.();
       });
     });
+  }
+
+  /** Another member holds the same state, which alone can tell that this one's is wrong. */
+  private hasWitness(): boolean {
+    const { view } = this.member;
+    const peers = view?.members.filter(({ incarnation }) => incarnation !== this.incarnation) ?? [];
+    return peers.some(({ incarnation }) => this.world.workers.get(incarnation)?.member.step?.level === true);
   }
 
   private afterUpdate: (() => void) | null = null;
@@ -347,7 +354,7 @@ export class SimWorker {
   }
 
   /** Between updates: others may pull the state. */
-  private get readable(): boolean {
+  get readable(): boolean {
     return this.word?.state !== "committed";
   }
 

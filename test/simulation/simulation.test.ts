@@ -37,6 +37,13 @@ const another = <Kept extends { readonly content: string }>(kept: Kept): Kept =>
 const BY_HAND: readonly (readonly [Invariant, (world: World) => void])[] = [
   ["no-half-step", always((world) => void [...world.workers.values()].map((worker) => worker.content))],
   [
+    "one-step-apart",
+    always(({ workers }) => {
+      const [, second] = workers.values();
+      if (second !== undefined) second.contentStep = 0;
+    }),
+  ],
+  [
     "no-forgotten-views",
     always(({ workers }) => {
       for (const { views } of workers.values()) for (const inbox of views.values()) views.set("0.0", inbox);
@@ -106,8 +113,8 @@ describe("the simulation notices", () => {
   });
 
   test.each(BY_HAND)("%s, broken by hand", (invariant, spoil) => {
-    expect(play(scheduleOf(0)).invariant).toBeNull();
-    expect(play(scheduleOf(0), {}, spoil).invariant).toBe(invariant);
+    expect(play(scheduleOf(4)).invariant).toBeNull();
+    expect(play(scheduleOf(4), {}, spoil).invariant).toBe(invariant);
   });
 
   test("every invariant can fail: a guard's loss breaks it, or it is broken by hand", () => {

@@ -6,7 +6,7 @@ import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import { Random, VirtualClock } from "./clock.ts";
 import { crashCoordinator } from "./faults.ts";
-import { checkSilence, ViewContents, Violation } from "./invariants.ts";
+import { checkBase, checkSilence, ViewContents, Violation } from "./invariants.ts";
 import { Line } from "./line.ts";
 import { RULING_MILLIS, type SimCoordinator, TIMING, type WorldOptions } from "./options.ts";
 import { type DurableRecord, historyOf } from "./records.ts";
@@ -91,26 +91,6 @@ export class World {
       }
       deliver(peer);
     });
-  }
-
-  stateMoved(worker: SimWorker): void {
-    this.note(() => `${worker.incarnation} committed -> ${worker.contentStep}`);
-    if (this.tainted.size > 0) return;
-    if (worker.content !== this.line.content(worker.contentStep)) {
-      throw new Violation("equal-states", `${worker.incarnation} holds a wrong state at step ${worker.contentStep}`);
-    }
-    if (worker.member.tip.lineage !== this.line.tip(worker.contentStep).lineage) {
-      throw new Violation("equal-states", `${worker.incarnation} holds a wrong lineage at step ${worker.contentStep}`);
-    }
-    const view = worker.member.view;
-    if (!view?.members.some((m) => m.incarnation === worker.incarnation)) return; // It left.
-    for (const member of view.members) {
-      const peer = this.workers.get(member.incarnation);
-      if (peer === undefined || !peer.alive || peer === worker || !peer.member.whole) continue;
-      if (viewName(peer.member.view?.id ?? { term: 0, number: 0 }) !== viewName(view.id)) continue;
-      if (Math.abs(peer.contentStep - worker.contentStep) > 1)
-        throw new Violation("one-step-apart", "members are more than one step apart");
-    }
   }
 
   sawFinal(entry: LedgerEntry): void {
@@ -253,7 +233,7 @@ export class World {
       history,
       this.clock.now,
     );
-    const coordinator: SimCoordinator = { term, machine, alive: true, frozen: false, thawQueue: [] };
+    const coordinator: SimCoordinator = { term, machine, alive: true, frozen: false, fellBack: false, thawQueue: [] };
     this.note(() => `coordinator of term ${term}`);
     this.coordinators.push(coordinator);
     const tick = () => {
@@ -340,6 +320,8 @@ export class World {
           () =>
             `view ${viewName(action.view.id)} ${action.reason}: ${action.view.members.map((m) => `${m.incarnation}[${m.shards.from}-${m.shards.to}]${m.entry}`).join(" ")}`,
         );
+        if (action.base !== null && !coordinator.fellBack) checkBase(action.view, action.base, this);
+        coordinator.fellBack &&= action.base === null;
         this.durable(coordinator, { term, kind: "view", view: action.view });
         return;
       case "recordFinal":
@@ -380,11 +362,12 @@ export class World {
         });
         return;
       case "event":
+        if (action.event.type === "fallback") coordinator.fellBack = true;
         if (action.event.type !== "worker" || action.event.change === "standby")
           this.note(() => `event ${JSON.stringify(action.event)}`);
         return;
-      case "retreat": // Every simulated step is finite.
-        return;
+      case "retreat":
+        return; // Every simulated step is finite.
       case "finish":
         this.note(() => `finish ${JSON.stringify(action.outcome)} by ${term}`);
         if (action.outcome.kind === "failed" && action.outcome.code === "LS_SUPERSEDED") {
