@@ -60,7 +60,7 @@ export function checkRelease(leaver: SimWorker, { ruler, workers }: World): void
   }
 }
 
-/** Called before an unplanned view is recorded. */
+/** Called when an unplanned view has been recorded, before anybody installs it. */
 export function checkBase(view: View, base: Tip, { workers, line }: World): void {
   for (const { incarnation } of view.members) {
     const worker = workers.get(incarnation);

@@ -320,9 +320,10 @@ export class World {
           () =>
             `view ${viewName(action.view.id)} ${action.reason}: ${action.view.members.map((m) => `${m.incarnation}[${m.shards.from}-${m.shards.to}]${m.entry}`).join(" ")}`,
         );
+        // What a superseded coordinator writes does not count, and nobody follows it.
+        if (!this.durable(coordinator, { term, kind: "view", view: action.view })) return;
         if (action.base !== null && !coordinator.fellBack) checkBase(action.view, action.base, this);
         coordinator.fellBack &&= action.base === null;
-        this.durable(coordinator, { term, kind: "view", view: action.view });
         return;
       case "recordFinal":
         for (const entry of action.entries) {
