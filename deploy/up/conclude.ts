@@ -9,13 +9,8 @@ import type { Config } from "../../shared/config/schema.ts";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
 import { LockstepError } from "../../shared/errors.ts";
-import { layoutOf } from "../../shared/model/layout.ts";
-import { SafetensorsFile } from "../../shared/model/safetensors.ts";
-import { evaluationSide } from "../../worker/compute/evaluate.ts";
-import { type ExportedModel, exportModel } from "../../worker/compute/export.ts";
-import { tensorsOf } from "../../worker/compute/model-tensors.ts";
-import { buildModel } from "../../worker/compute/models/index.ts";
-import { type MapMethod, mapMethodOf } from "../../worker/compute/predictor.ts";
+import { type ExportedCheckpoint, exportCheckpoint } from "../../worker/compute/export-checkpoint.ts";
+import type { MapMethod } from "../../worker/compute/predictor.ts";
 import { loadTensorFlow } from "../../worker/compute/tensorflow.ts";
 import { findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
 import { examineMaps } from "../../worker/evaluation/evaluate.ts";
@@ -57,14 +52,9 @@ export async function conclude(directory: string): Promise<void> {
   }
 }
 
-const manifestSchema = z.array(
-  z.object({ file: z.string(), sha256: z.string(), tip: z.object({ step: z.number(), lineage: z.string() }) }),
-);
+const manifestSchema = z.array(z.object({ file: z.string(), sha256: z.string(), tip: z.object({ step: z.number() }) }));
 
-type Exported = ExportedModel & { readonly mapMethod: MapMethod };
-
-async function exportFrom(directory: string, config: Config, dataset: Dataset): Promise<Exported> {
-  const { recipe, place } = config;
+async function exportFrom(directory: string, config: Config, dataset: Dataset): Promise<ExportedCheckpoint> {
   const checkpoints = manifestSchema.parse(readJson(join(directory, "checkpoints", "manifest.json")));
   const newest = checkpoints.reduce<(typeof checkpoints)[number] | null>(
     (best, one) => (best === null || one.tip.step > best.tip.step ? one : best),
@@ -79,35 +69,7 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
       hint: "Delete summary.json and resume the run: it goes on from the checkpoint before.",
     });
   }
-  const tf = loadTensorFlow();
-  const { channels, height, width, classes } = recipe.data;
-  const model = await buildModel(tf, recipe.model, [height, width, channels], classes, place.modelFile);
-  const layout = layoutOf(
-    tensorsOf(model).map(({ spec }) => spec),
-    recipe.bucketBytes,
-  );
-  const file = await SafetensorsFile.open(path);
-  try {
-    const vector = await file.floats(recipe.ema === null ? "weights" : "ema");
-    const side = evaluationSide(recipe);
-    const exported = await exportModel(model, layout, vector, join(directory, "model"), {
-      model: recipe.model.name,
-      classNames: dataset.classNames,
-      inputShape: [side, side, channels],
-      mean: recipe.augmentation.mean,
-      deviation: recipe.augmentation.deviation,
-      metadata: {
-        run: config.runId,
-        recipe: recipe.recipe,
-        step: String(newest.tip.step),
-        lineage: newest.tip.lineage,
-        weights: recipe.ema === null ? "weights" : "moving average",
-      },
-    });
-    return { ...exported, mapMethod: mapMethodOf(tf, model) };
-  } finally {
-    await file.close();
-  }
+  return exportCheckpoint(loadTensorFlow(), config, dataset.classNames, path, join(directory, "model"));
 }
 
 /** Whether the maps are true, asked of the model that was exported, in as many processes as there were workers. */

@@ -2,10 +2,17 @@ import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { layoutOf } from "../../shared/model/layout.ts";
 import { SafetensorsFile } from "../../shared/model/safetensors.ts";
+import { evaluationSide } from "./evaluate.ts";
 import { type ExportedModel, exportModel } from "./export.ts";
 import { tensorsOf } from "./model-tensors.ts";
 import { buildModel } from "./models/index.ts";
+import { type MapMethod, mapMethodOf } from "./predictor.ts";
 import type { TensorFlow } from "./tensorflow.ts";
+
+export interface ExportedCheckpoint extends ExportedModel {
+  /** How class activation maps of this model are made; null where they cannot be. */
+  readonly mapMethod: MapMethod;
+}
 
 /**
  * Exports the model of a checkpoint file: the moving average of the weights where the recipe keeps one, else the weights.
@@ -18,7 +25,7 @@ export async function exportCheckpoint(
   classNames: readonly string[],
   file: string,
   directory: string,
-): Promise<ExportedModel> {
+): Promise<ExportedCheckpoint> {
   const { height, width, channels, classes } = recipe.data;
   const model = await buildModel(tf, recipe.model, [height, width, channels], classes, place.modelFile);
   const specs = tensorsOf(model).map(({ spec }) => spec);
@@ -33,16 +40,23 @@ export async function exportCheckpoint(
         { hint: "Use the config.json of the run that wrote it." },
       );
     }
-    const side = Math.max(...recipe.resolutions.map((resolution) => resolution.side));
+    const side = evaluationSide(recipe);
     const { step, lineage } = checkpoint.header.metadata;
-    return await exportModel(model, layout, vector, directory, {
+    const exported = await exportModel(model, layout, vector, directory, {
       model: recipe.model.name,
       classNames,
       inputShape: [side, side, channels],
       mean: recipe.augmentation.mean,
       deviation: recipe.augmentation.deviation,
-      metadata: { run: runId, recipe: recipe.recipe, step: step ?? "", lineage: lineage ?? "" },
+      metadata: {
+        run: runId,
+        recipe: recipe.recipe,
+        step: step ?? "",
+        lineage: lineage ?? "",
+        weights: recipe.ema === null ? "weights" : "moving average",
+      },
     });
+    return { ...exported, mapMethod: mapMethodOf(tf, model) };
   } finally {
     await checkpoint.close();
     model.dispose();
