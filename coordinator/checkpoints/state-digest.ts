@@ -3,13 +3,6 @@ import { createReadStream } from "node:fs";
 
 const PIECE = 1 << 20;
 
-/** SHA-256 of a file's bytes, 64 hex digits. */
-export async function fileSha256(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const piece of createReadStream(path, { highWaterMark: PIECE })) hash.update(piece as Buffer);
-  return hash.digest("hex");
-}
-
 /**
  * stateSha256 of summary.json: SHA-256 over the state image in a checkpoint (weights with statistics, slots, moving
  * average; the bytes behind the safetensors header), followed by the plan position as u64, little-endian.

@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { fileSha256 } from "../../coordinator/checkpoints/state-digest.ts";
+import { checkpointDirectory } from "../../coordinator/checkpoints/checkpoint-files.ts";
+import { newestSound } from "../../coordinator/checkpoints/flaw.ts";
 import { trainingSha256 } from "../../shared/data/dataset.ts";
 import { sentenceOf } from "../../shared/errors.ts";
 import { SafetensorsFile } from "../../shared/model/safetensors.ts";
@@ -83,25 +84,17 @@ async function replayRun(run: RunHistory, first: FirstDifference, options: Expla
   if ((await trainingSha256(dataDirectory)) !== run.config.recipe.data.sha256) {
     throw new Error(`${dataDirectory} does not hold its training data any more (--data names another directory)`);
   }
-  const checkpoint = await newestBefore(run, first.step);
-  const from = checkpoint?.tip.step ?? 0;
+  const checkpoints = join(run.directory, "checkpoints");
+  const start = await newestSound(checkpointDirectory(checkpoints), run.checkpoints, first.step);
+  const from = start?.tip.step ?? 0;
   const task: ReplayTask = {
     config: { ...run.config, place: { ...run.config.place, dataDirectory } },
-    checkpoint,
+    checkpoint: start && { file: join(checkpoints, start.file), tip: start.tip },
     step: first.step,
     shard: first.shard,
     stateHashes: run.steps.slice(from, first.step).map(({ stateHash }) => stateHash),
   };
   return replay(task, { ...options, onProgress: (step) => onProgress(run, step) });
-}
-
-/** The newest sound checkpoint that the step lies behind. */
-async function newestBefore(run: RunHistory, step: number) {
-  for (const { tip, file, sha256 } of [...run.checkpoints].reverse()) {
-    const path = join(run.directory, "checkpoints", file);
-    if (tip.step <= step && (await fileSha256(path)) === sha256) return { file: path, tip };
-  }
-  return null;
 }
 
 async function judge(run: RunHistory, replayed: Replayed, { step, shard }: FirstDifference): Promise<RunReplay> {

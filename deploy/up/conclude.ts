@@ -1,9 +1,9 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { z } from "zod";
 import { sentenceOfEvent } from "../../coordinator/account.ts";
-import { fileSha256 } from "../../coordinator/checkpoints/state-digest.ts";
+import { checkpointDirectory } from "../../coordinator/checkpoints/checkpoint-files.ts";
+import { flawOf } from "../../coordinator/checkpoints/flaw.ts";
 import type { RunEvent } from "../../coordinator/machine/state.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
@@ -12,7 +12,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import { type ExportedCheckpoint, exportCheckpoint } from "../../worker/compute/export-checkpoint.ts";
 import type { MapMethod } from "../../worker/compute/predictor.ts";
 import { loadTensorFlow } from "../../worker/compute/tensorflow.ts";
-import { findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
+import { findCheckpoint, newestInManifest } from "../../worker/evaluation/checkpoint.ts";
 import { examineMaps } from "../../worker/evaluation/evaluate.ts";
 import type { Faithfulness } from "../../worker/evaluation/faithfulness/result.ts";
 import { eventFacts, stepFacts } from "../../worker/evaluation/history.ts";
@@ -52,20 +52,16 @@ export async function conclude(directory: string): Promise<void> {
   }
 }
 
-const manifestSchema = z.array(z.object({ file: z.string(), sha256: z.string(), tip: z.object({ step: z.number() }) }));
-
 async function exportFrom(directory: string, config: Config, dataset: Dataset): Promise<ExportedCheckpoint> {
-  const checkpoints = manifestSchema.parse(readJson(join(directory, "checkpoints", "manifest.json")));
-  const newest = checkpoints.reduce<(typeof checkpoints)[number] | null>(
-    (best, one) => (best === null || one.tip.step > best.tip.step ? one : best),
-    null,
-  );
+  const checkpoints = join(directory, "checkpoints");
+  const newest = newestInManifest(readJson(join(checkpoints, "manifest.json")));
   if (newest === null) {
     throw new LockstepError("LS_NO_CHECKPOINT", `The run in ${directory} has no checkpoint to export a model from.`);
   }
-  const path = join(directory, "checkpoints", newest.file);
-  if ((await fileSha256(path)) !== newest.sha256) {
-    throw new LockstepError("LS_CHECKPOINT_DAMAGED", `${path} is not what was recorded: its SHA-256 is another one.`, {
+  const path = join(checkpoints, newest.file);
+  const flaw = await flawOf(checkpointDirectory(checkpoints), newest);
+  if (flaw !== null) {
+    throw new LockstepError("LS_CHECKPOINT_DAMAGED", `${path} is not what was recorded: ${flaw}.`, {
       hint: "Delete summary.json and resume the run: it goes on from the checkpoint before.",
     });
   }

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { checkpointDirectory } from "../../coordinator/checkpoints/checkpoint-files.ts";
-import { flawOf } from "../../coordinator/checkpoints/flaw.ts";
+import { newestSound } from "../../coordinator/checkpoints/flaw.ts";
 import { CheckpointStore } from "../../coordinator/checkpoints/store.ts";
 import { foldHistory } from "../../coordinator/records/history.ts";
 import type { CheckpointRecord } from "../../coordinator/records/record.ts";
@@ -64,10 +64,8 @@ export async function prepareFork(
 
 async function stateOf({ directory, config }: ParentRun) {
   const { facts, checkpoints } = foldHistory(readRecords(join(directory, "records")));
-  const files = checkpointDirectory(join(directory, "checkpoints"));
-  for (const checkpoint of [...checkpoints].reverse()) {
-    if (facts !== null && (await flawOf(files, checkpoint)) === null) return { facts, checkpoint };
-  }
+  const checkpoint = await newestSound(checkpointDirectory(join(directory, "checkpoints")), checkpoints);
+  if (facts !== null && checkpoint !== null) return { facts, checkpoint };
   throw refusal("LS_FORK_STATE", `Run ${config.runId} has no sound checkpoint to begin with`);
 }
 

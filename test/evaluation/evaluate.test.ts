@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   copyFileSync,
   cpSync,
@@ -73,8 +74,11 @@ async function writeRun(run: string, seed: number): Promise<void> {
   const facts = { model: "alexnet", classNames: names(), inputShape: [SIDE, SIDE, 3] as const, mean, deviation };
   await exportModel(model, layout, vector, at(run, "model"), { ...facts, metadata: {} });
   const header = encodeHeader([{ name: "weights", dtype: "F32", shape: [vector.length] }], {});
-  writeFileSync(at(run, "checkpoints", "step-480.safetensors"), Buffer.concat([header, Buffer.from(vector.buffer)]));
-  const manifest = [{ file: "step-480.safetensors", tip: { step: 480, lineage: "", stateHash: "" } }];
+  const file = Buffer.concat([header, Buffer.from(vector.buffer)]);
+  writeFileSync(at(run, "checkpoints", "step-480.safetensors"), file);
+  const sha256 = createHash("sha256").update(file).digest("hex");
+  const tip = { step: 480, lineage: "", stateHash: "" };
+  const manifest = [{ file: "step-480.safetensors", bytes: file.length, sha256, tip }];
   writeFileSync(at(run, "checkpoints", "manifest.json"), JSON.stringify(manifest));
 }
 

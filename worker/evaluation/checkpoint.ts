@@ -24,7 +24,10 @@ export type WeightsSource =
   /** A model directory: model.json and model.safetensors. */
   | { readonly kind: "model"; readonly directory: string };
 
-const manifestSchema = z.array(z.object({ file: z.string(), tip: z.object({ step: z.number() }) }));
+const manifestSchema = z.array(
+  z.object({ file: z.string(), bytes: z.number(), sha256: z.string(), tip: z.object({ step: z.number() }) }),
+);
+type ManifestEntry = z.infer<typeof manifestSchema>[number];
 const STEP_FILE = /^step-(\d+)\.safetensors$/;
 
 /**
@@ -55,7 +58,7 @@ function runOf(given: string, run: string): Checkpoint {
   const newest = newestStep(run);
   if (newest !== null) {
     const file = join(run, "checkpoints", newest.file);
-    return { given, name: basename(run), weights: { kind: "step", file }, run, config, step: newest.step };
+    return { given, name: basename(run), weights: { kind: "step", file }, run, config, step: newest.tip.step };
   }
   const directory = join(run, "model");
   if (!existsSync(join(directory, "model.json"))) throw unusable(given, "has neither a checkpoint nor a model yet");
@@ -77,13 +80,15 @@ function modelOf(given: string, directory: string): Checkpoint {
   };
 }
 
-function newestStep(run: string): { readonly file: string; readonly step: number } | null {
+/** The newest checkpoint in the content of a run's manifest.json; null where it has none. @throws ZodError */
+export const newestInManifest = (content: unknown): ManifestEntry | null =>
+  manifestSchema.parse(content).sort((a, b) => b.tip.step - a.tip.step)[0] ?? null;
+
+function newestStep(run: string): ManifestEntry | null {
   const manifest = join(run, "checkpoints", "manifest.json");
   if (!existsSync(manifest)) return null;
   try {
-    const recorded = manifestSchema.parse(JSON.parse(readFileSync(manifest, "utf8")));
-    const steps = recorded.map(({ file, tip }) => ({ file, step: tip.step })).sort((a, b) => b.step - a.step);
-    return steps[0] ?? null;
+    return newestInManifest(JSON.parse(readFileSync(manifest, "utf8")));
   } catch (cause) {
     throw new LockstepError("LS_EVALUATION_CHECKPOINT", `${manifest} cannot be read.`, {
       hint: "Name one of the files in checkpoints/ instead.",
