@@ -135,15 +135,7 @@ async function stateAt(run: RunHistory, step: number): Promise<Float32Array> {
   const { file } = run.checkpoints.find(({ tip }) => tip.step === step)!;
   const checkpoint = await SafetensorsFile.open(join(run.directory, "checkpoints", file));
   try {
-    const parts: Float32Array[] = [];
-    for (const { name } of checkpoint.header.tensors) parts.push(await checkpoint.floats(name));
-    const state = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      state.set(part, at);
-      at += part.length;
-    }
-    return state;
+    return await checkpoint.allFloats();
   } finally {
     await checkpoint.close();
   }

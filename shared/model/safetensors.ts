@@ -46,6 +46,8 @@ const PREFIX = 8;
 const ALIGNMENT = 64;
 /** The limit that the format's own reader has. */
 const LONGEST_HEADER = 100_000_000;
+/** Node takes no more than 2 GiB at once. */
+const LONGEST_READ = 2 ** 30;
 
 const bytesOf = ({ dtype, shape }: TensorInfo) => shape.reduce((product, extent) => product * extent, BYTES[dtype]);
 
@@ -178,6 +180,15 @@ export class SafetensorsFile {
     return new Float32Array((await this.bytes(name)).buffer);
   }
 
+  /** All tensors one after the other, of a file that holds float32 alone. */
+  async allFloats(): Promise<Float32Array> {
+    const { tensors } = this.header;
+    const other = tensors.find(({ dtype }) => dtype !== "F32");
+    if (other !== undefined) throw torn(this.path, `tensor ${other.name} is ${other.dtype}, not F32`);
+    const bytes = await readBytes(this.#handle, this.#dataStart, tensors.at(-1)?.to ?? 0, this.path);
+    return new Float32Array(bytes.buffer);
+  }
+
   close(): Promise<void> {
     return this.#handle.close();
   }
@@ -186,7 +197,7 @@ export class SafetensorsFile {
 async function readBytes(handle: FileHandle, position: number, count: number, path: string) {
   const bytes = new Uint8Array(count);
   for (let at = 0; at < count; ) {
-    const { bytesRead } = await handle.read(bytes, at, count - at, position + at);
+    const { bytesRead } = await handle.read(bytes, at, Math.min(count - at, LONGEST_READ), position + at);
     if (bytesRead === 0) throw torn(path, "it ends early");
     at += bytesRead;
   }

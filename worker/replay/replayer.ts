@@ -62,15 +62,10 @@ export class Replayer {
     const { state } = this.ready.plan;
     const checkpoint = await SafetensorsFile.open(file);
     try {
-      let at = state.address;
-      for (const { name } of checkpoint.header.tensors) {
-        const bytes = await checkpoint.bytes(name);
-        if (at + bytes.length > state.address + state.bytes) break;
-        new Uint8Array(this.ready.memory.buffer).set(bytes, at);
-        at += bytes.length;
-      }
-      if (at !== state.address + state.bytes)
+      const image = await checkpoint.allFloats();
+      if (image.byteLength !== state.bytes)
         throw new LockstepError("LS_CHECKPOINT", `${file} has another size than the run's state.`);
+      new Float32Array(this.ready.memory.buffer, state.address, state.floats).set(image);
     } finally {
       await checkpoint.close();
     }
