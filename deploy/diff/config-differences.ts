@@ -7,11 +7,18 @@ export interface ConfigDifference {
   readonly b: string;
 }
 
-/** Pure: what differs between two JSON values, in the order of the first. A long list counts as one entry. */
-export function configDifferences(a: unknown, b: unknown, path: string): ConfigDifference[] {
+/** All of them in one sentence. */
+export const differencesText = (differences: readonly ConfigDifference[]): string =>
+  differences.map(({ path, a, b }) => `${path} ${a} -> ${b}`).join("; ");
+
+/**
+ * Pure: what differs between two JSON values, in the order of the first. A long list counts as one entry.
+ * @param path of the values themselves
+ */
+export function configDifferences(a: unknown, b: unknown, path = ""): ConfigDifference[] {
   if (isObject(a) && isObject(b)) {
     const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])];
-    return keys.flatMap((key) => configDifferences(a[key], b[key], `${path}.${key}`));
+    return keys.flatMap((key) => configDifferences(a[key], b[key], path === "" ? key : `${path}.${key}`));
   }
   if (Array.isArray(a) && Array.isArray(b)) return listDifference(a, b, path);
   return same(a, b) ? [] : [{ path, a: show(a), b: show(b) }];

@@ -11,11 +11,11 @@ import { LockstepError } from "../../shared/errors.ts";
 import { forkLineage } from "../../shared/model/lineage.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
-import type { ConfigDifference } from "../diff/config-differences.ts";
+import { type ConfigDifference, differencesText } from "../diff/config-differences.ts";
 import { newRunDirectory, newRunId, type PreparedRun } from "./prepare.ts";
 
 /** Changes of these would give the state another form. */
-const FORM = /^\.(model\.(name|sourceSha256|options)|optimizer\.kind$|ema$|data\.)/;
+const FORM = /^(model\.(name|sourceSha256|options)|optimizer\.kind$|ema$|data\.)/;
 
 interface ParentRun {
   readonly directory: string;
@@ -37,8 +37,11 @@ export async function prepareFork(
 ): Promise<PreparedRun> {
   const form = changed.filter(({ path }) => FORM.test(path));
   if (form.length > 0) {
-    const names = form.map(({ path, a, b }) => `${path.slice(1)} ${a} -> ${b}`).join("; ");
-    throw refusal("LS_FORK_FORM", `A state of ${parent.config.runId} has another form than this recipe's: ${names}.`);
+    const differences = differencesText(form);
+    throw refusal(
+      "LS_FORK_FORM",
+      `A state of ${parent.config.runId} has another form than this recipe's: ${differences}`,
+    );
   }
   const { facts, checkpoint } = await stateOf(parent);
   const { tip } = checkpoint;
@@ -105,7 +108,7 @@ async function begin(
 }
 
 const refusal = (code: `LS_${string}`, message: string) =>
-  new LockstepError(code, `${message.replace(/\.$/, "")}.`, {
+  new LockstepError(code, `${message}.`, {
     hint: "See `npx lockstep resume --help`.",
     exitCode: 2,
   });

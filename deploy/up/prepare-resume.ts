@@ -8,7 +8,7 @@ import { resolveConfig } from "../../shared/config/resolve.ts";
 import type { Config, Place, Recipe } from "../../shared/config/schema.ts";
 import { openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
-import { configDifferences } from "../diff/config-differences.ts";
+import { configDifferences, differencesText } from "../diff/config-differences.ts";
 import { type PreparedRun, readRunConfig, runDirectory } from "./prepare.ts";
 import { prepareFork } from "./prepare-fork.ts";
 
@@ -35,11 +35,11 @@ export async function prepareResume(run: string, options: RunOptions, fork: bool
   }
   const place = await placeOf(before, given, file);
   const recipe = await recipeOf(before, given, file, place.dataDirectory);
-  const changed = configDifferences(before.recipe, recipe, "");
+  const changed = configDifferences(before.recipe, recipe);
   if (fork) return prepareFork({ directory, config: before }, { ...before, recipe, place }, changed, given.out);
   if (changed.length === 0) return { directory, config: { ...before, place }, notes: [] };
-  const names = changed.map(({ path, a, b }) => `${path.slice(1)} ${a} -> ${b}`).join("; ");
-  throw new LockstepError("LS_RECIPE_CHANGED", `The recipe of this run is another one: ${names}.`, {
+  const differences = differencesText(changed);
+  throw new LockstepError("LS_RECIPE_CHANGED", `The recipe of this run is another one: ${differences}.`, {
     hint: "Resume it as it is, or begin a new run with its last checkpoint: add --fork.",
     exitCode: 2,
   });
@@ -77,13 +77,13 @@ async function recipeOf(
   dataDirectory: string,
 ): Promise<Recipe> {
   const changes = file?.recipe ?? {};
-  const asked = Object.keys(given).some((name) => !PLACE_OPTIONS.includes(name)) || Object.keys(changes).length > 0;
-  if (!asked) return before.recipe;
+  const asked = withoutPlace(given);
+  if (Object.keys(asked).length === 0 && Object.keys(changes).length === 0) return before.recipe;
   // Another recipe by name replaces this run's; else every setting that is not named stays.
   const base = given.recipe === undefined ? before.recipe : { data: before.recipe.data };
   const dataset = openDataset(dataDirectory);
   try {
-    const { config } = resolveConfig(withoutPlace(given), await datasetFacts(dataset), machineFacts(), {
+    const { config } = resolveConfig(asked, await datasetFacts(dataset), machineFacts(), {
       runId: before.runId,
       outDirectory: before.place.outDirectory,
       nats: null,
