@@ -37,7 +37,7 @@ export async function prepareResume(run: string, options: RunOptions, fork: bool
   const recipe = await recipeOf(before, given, file, place.dataDirectory);
   const changed = configDifferences(before.recipe, recipe);
   if (fork) return prepareFork({ directory, config: before }, { ...before, recipe, place }, changed, given.out);
-  if (changed.length === 0) return { directory, config: { ...before, place }, notes: [] };
+  if (changed.length === 0) return { directory, config: { ...before, place: { ...place, outDirectory: directory } }, notes: [] };
   const differences = differencesText(changed);
   throw new LockstepError("LS_RECIPE_CHANGED", `The recipe of this run is another one: ${differences}.`, {
     hint: "Resume it as it is, or begin a new run with its last checkpoint: add --fork.",
