@@ -1,12 +1,12 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { CheckpointRecord, RecordOf } from "../../coordinator/records/record.ts";
 import { readRecords } from "../../coordinator/records/term-files.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
 import { LockstepError } from "../../shared/errors.ts";
-import { summarySchema } from "../up/final-text.ts";
 import { readRunConfig, runDirectory } from "../up/prepare.ts";
+import { readSummary } from "../up/runs.ts";
 
 /** What two runs are compared by, of one final step. */
 export interface StepFacts {
@@ -68,6 +68,7 @@ export function readRun(given: string): RunHistory {
     }
   }
   if (first === null && steps.length === 0) throw empty(directory);
+  const summary = readSummary(directory);
   return {
     directory,
     name: basename(directory),
@@ -77,7 +78,9 @@ export function readRun(given: string): RunHistory {
     steps,
     checkpoints: checkpoints.filter(({ file }) => existsSync(join(directory, "checkpoints", file))),
     workers: workerNames(directory),
-    ...endOf(directory),
+    outcome: summary?.outcome ?? null,
+    weightsSha256: summary?.weightsSha256 ?? null,
+    stateSha256: summary?.stateSha256 ?? null,
   };
 }
 
@@ -111,18 +114,6 @@ function workerNames(directory: string): Map<string, string> {
     if (typeof worker === "string" && typeof name === "string") names.set(worker, name);
   }
   return names;
-}
-
-function endOf(directory: string) {
-  const nothing = { outcome: null, weightsSha256: null, stateSha256: null };
-  const file = join(directory, "summary.json");
-  if (!existsSync(file)) return nothing;
-  try {
-    const { outcome, weightsSha256, stateSha256 } = summarySchema.parse(JSON.parse(readFileSync(file, "utf8")));
-    return { outcome, weightsSha256, stateSha256 };
-  } catch {
-    return nothing;
-  }
 }
 
 const forked = (directory: string) =>

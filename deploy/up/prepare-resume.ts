@@ -1,5 +1,4 @@
-import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { datasetFacts, machineFacts } from "../../shared/config/facts.ts";
 import { type ConfigFile, readConfigFile } from "../../shared/config/files.ts";
 import { type RunOptions, usage } from "../../shared/config/options.ts";
@@ -11,6 +10,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import { configDifferences, differencesText } from "../diff/config-differences.ts";
 import { type PreparedRun, readRunConfig, runDirectory } from "./prepare.ts";
 import { prepareFork } from "./prepare-fork.ts";
+import { readSummary } from "./runs.ts";
 
 const RESUME_HELP = "See `npx lockstep resume --help`.";
 
@@ -27,7 +27,7 @@ export async function prepareResume(run: string, options: RunOptions, fork: bool
   const file = options.config === undefined ? null : readConfigFile(options.config);
   const given = { ...file?.options, ...defined(options) };
   if (!fork && given.out !== undefined) throw usage("--out needs --fork: a run goes on where it is.", RESUME_HELP);
-  if (!fork && outcomeOf(directory) === "done") {
+  if (!fork && readSummary(directory)?.outcome === "done") {
     throw new LockstepError("LS_RUN_FINISHED", `The run in ${directory} has reached its end.`, {
       hint: "See its summary with `npx lockstep status`; a longer run begins with its last state by --fork --epochs E.",
       exitCode: 2,
@@ -37,7 +37,8 @@ export async function prepareResume(run: string, options: RunOptions, fork: bool
   const recipe = await recipeOf(before, given, file, place.dataDirectory);
   const changed = configDifferences(before.recipe, recipe);
   if (fork) return prepareFork({ directory, config: before }, { ...before, recipe, place }, changed, given.out);
-  if (changed.length === 0) return { directory, config: { ...before, place: { ...place, outDirectory: directory } }, notes: [] };
+  if (changed.length === 0)
+    return { directory, config: { ...before, place: { ...place, outDirectory: directory } }, notes: [] };
   const differences = differencesText(changed);
   throw new LockstepError("LS_RECIPE_CHANGED", `The recipe of this run is another one: ${differences}.`, {
     hint: "Resume it as it is, or begin a new run with its last checkpoint: add --fork.",
@@ -105,12 +106,3 @@ const defined = (options: RunOptions): RunOptions =>
 
 const withoutPlace = (options: RunOptions): RunOptions =>
   Object.fromEntries(Object.entries(options).filter(([name]) => !PLACE_OPTIONS.includes(name))) as RunOptions;
-
-function outcomeOf(directory: string): string | null {
-  try {
-    const summary = JSON.parse(readFileSync(join(directory, "summary.json"), "utf8")) as { readonly outcome?: unknown };
-    return typeof summary.outcome === "string" ? summary.outcome : null;
-  } catch {
-    return null;
-  }
-}

@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { LockstepError } from "../../shared/errors.ts";
+import { type RunSummary, summarySchema } from "./final-text.ts";
 
 /**
  * The run below runs/ whose config was written last.
@@ -18,4 +19,13 @@ export function latestRun(root = resolve("runs")): string {
     hint: "Give a run's directory, or start one with `npx lockstep up`.",
     exitCode: 2,
   });
+}
+
+/** A run's summary.json; null while it has none that can be read. */
+export function readSummary(directory: string): RunSummary | null {
+  try {
+    return summarySchema.parse(JSON.parse(readFileSync(join(directory, "summary.json"), "utf8")));
+  } catch {
+    return null;
+  }
 }

@@ -1,16 +1,17 @@
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
 import type { Display } from "./display.ts";
 import { describeEnd } from "./exit-meaning.ts";
-import { type RunSummary, summarySchema } from "./final-text.ts";
+import type { RunSummary } from "./final-text.ts";
 import type { Interrupts } from "./interrupts.ts";
 import { Keeper, type Over } from "./keeper.ts";
 import { Probe } from "./probe.ts";
 import type { GroupWatch } from "./reaper.ts";
 import { COORDINATOR_POLICY, WORKER_POLICY } from "./restart-policy.ts";
+import { readSummary } from "./runs.ts";
 import type { RunStatus } from "./status.ts";
 
 const POLL_MILLIS = 500;
@@ -119,7 +120,7 @@ export class Supervisor {
     if (this.#interrupts.second.signal.aborted) return { kind: "killed" };
     const { over } = this.#coordinator;
     if (over !== null) return this.#coordinatorEnd(over);
-    const summary = this.#summary();
+    const summary = readSummary(this.#options.directory);
     // It wrote its last word and then could not end well.
     if (summary !== null && this.#coordinator.pid === null) return ended(summary);
     if (!this.#workers.every((worker) => worker.over !== null)) return null;
@@ -128,7 +129,7 @@ export class Supervisor {
   }
 
   #coordinatorEnd(over: Over): RunEnd {
-    const summary = this.#summary();
+    const summary = readSummary(this.#options.directory);
     if (summary !== null) return ended(summary);
     if (over.kind === "refused" || over.kind === "gaveUp")
       return { kind: "failed", error: refusal("The coordinator", over) };
@@ -180,16 +181,6 @@ export class Supervisor {
     return `Its log: ${join(this.#options.directory, "logs", `${name}.log`)}.`;
   }
 
-  #summary(): RunSummary | null {
-    const file = join(this.#options.directory, "summary.json");
-    if (!existsSync(file)) return null;
-    try {
-      return summarySchema.parse(JSON.parse(readFileSync(file, "utf8")));
-    } catch {
-      return null;
-    }
-  }
-
   #onOver(keeper: string, over: Over): void {
     this.#overs.push({ keeper, over });
     if (over.kind === "refused") {
@@ -215,7 +206,7 @@ export class Supervisor {
   async #endProcesses(): Promise<void> {
     const all = [this.#coordinator, ...this.#workers];
     for (const keeper of all) keeper.forbidRestarts();
-    const atOnce = this.#interrupts.second.signal.aborted || this.#summary() === null;
+    const atOnce = this.#interrupts.second.signal.aborted || readSummary(this.#options.directory) === null;
     const deadline = performance.now() + (atOnce ? 0 : LEAVE_MILLIS);
     while (performance.now() < deadline && all.some((keeper) => keeper.pid !== null)) {
       if (this.#interrupts.second.signal.aborted) break;
