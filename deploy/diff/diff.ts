@@ -29,7 +29,7 @@ export interface DiffResult {
   /** Of the lineages after the equal steps. */
   readonly lineageEqual: boolean;
   readonly first: (FirstDifference & { readonly epoch: number; readonly workers: Pair<string> | null }) | null;
-  /** Null without a difference, or where no replay was wanted. */
+  /** Null without a difference, with different numbers of shards, or where no replay was wanted. */
   readonly explanation: Explanation | null;
   readonly verdict: Verdict | null;
 }
@@ -40,6 +40,7 @@ export interface DiffResult {
  */
 export async function diffRuns(a: RunHistory, b: RunHistory, options: ExplainOptions | null): Promise<DiffResult> {
   const first = firstDifference(a, b);
+  const workers = first && workersOf(a, b, first);
   const steps = {
     a: a.steps.length,
     b: b.steps.length,
@@ -59,9 +60,9 @@ export async function diffRuns(a: RunHistory, b: RunHistory, options: ExplainOpt
     steps,
     hashes: { weights, state: { a: a.stateSha256, b: b.stateSha256 }, lineage },
     lineageEqual: lineageAt(a, steps.common) === lineageAt(b, steps.common),
-    first: first && { ...first, epoch: epochOf(a, first.step), workers: workersOf(a, b, first) },
+    first: first && { ...first, epoch: epochOf(a, first.step), workers },
     explanation,
-    verdict: first === null || explanation === null ? null : verdictOf(first, explanation, namesOf(a, b, first)),
+    verdict: first === null || explanation === null ? null : verdictOf(first, explanation, workers),
   };
 }
 
@@ -76,8 +77,3 @@ const epochOf = ({ config }: RunHistory, step: number) => Math.floor(step / conf
 
 const workersOf = (a: RunHistory, b: RunHistory, { step, shard }: FirstDifference): Pair<string> | null =>
   shard === null ? null : { a: workerOf(a, step, shard), b: workerOf(b, step, shard) };
-
-function namesOf(a: RunHistory, b: RunHistory, first: FirstDifference) {
-  const workers = workersOf(a, b, first);
-  return { a: "a", b: "b", byA: workers?.a ?? "", byB: workers?.b ?? "" };
-}

@@ -3,23 +3,20 @@ import type { Explanation, RunReplay } from "./explain.ts";
 
 /** Why two runs part, in one word and one sentence, and the first layer that differs where it is known. */
 export interface Verdict {
-  readonly cause: "damage" | "samples" | "images" | "state" | "config" | "machine" | "shards" | "unknown";
+  readonly cause: "damage" | "samples" | "images" | "state" | "config" | "machine" | "unknown";
   /** The run that is not what its own recipe and data give; null where that is neither or both. */
   readonly run: "a" | "b" | null;
   readonly layer: string | null;
   readonly sentence: string;
 }
 
-/** Pure. `names`: of the two runs, and of the workers that computed the shard. */
+/** Pure. `workers`: who computed the shard; null where the step differs as a whole. */
 export function verdictOf(
   first: FirstDifference,
   { a, b, images, before, layers }: Explanation,
-  names: { readonly a: string; readonly b: string; readonly byA: string; readonly byB: string },
+  workers: { readonly a: string; readonly b: string } | null,
 ): Verdict {
   const firstLayer = layers[0]?.name ?? null;
-  if (first.kind === "shards") {
-    return verdict("shards", null, null, "The runs have different numbers of shards, so that every sum differs.");
-  }
   if (a === null || b === null) return verdict("unknown", null, null, "The cause was not looked for.");
   const wrong = (
     [
@@ -34,7 +31,7 @@ export function verdictOf(
   }
   if (wrong.length === 1 && only !== undefined) {
     const [run, replay] = only;
-    return ofOne(run, replay, names, first);
+    return ofOne(run, replay, workers?.[run] ?? "", first);
   }
   if (wrong.length === 2) return verdict("unknown", null, null, "Neither run is what its recipe and data give here.");
   if (images.length > 0) {
@@ -54,20 +51,19 @@ export function verdictOf(
 function ofOne(
   run: "a" | "b",
   { samplesAsRecorded, located }: RunReplay,
-  names: { readonly a: string; readonly b: string; readonly byA: string; readonly byB: string },
+  worker: string,
   { kind }: FirstDifference,
 ): Verdict {
-  const [name, worker] = run === "a" ? [names.a, names.byA] : [names.b, names.byB];
   if (!samplesAsRecorded) {
-    return verdict("samples", run, null, `Worker ${worker} of ${name} did not feed the samples of its plan.`);
+    return verdict("samples", run, null, `Worker ${worker} of ${run} did not feed the samples of its plan.`);
   }
   if (kind === "update") {
-    return verdict("damage", run, null, `The state of ${name} after this step is not what its gradients give.`);
+    return verdict("damage", run, null, `The state of ${run} after this step is not what its gradients give.`);
   }
   const flip = located?.flip ?? null;
   if (flip !== null) {
     const at = `${flip.tensor}[${flip.index.join(", ")}]`;
-    const sentence = `Worker ${worker} of ${name} computed something else than the same inputs give: bit ${flip.bit} of ${at} was flipped (${short(flip.value)} became ${short(flip.became)}).`;
+    const sentence = `Worker ${worker} of ${run} computed something else than the same inputs give: bit ${flip.bit} of ${at} was flipped (${short(flip.value)} became ${short(flip.became)}).`;
     return verdict("damage", run, flip.tensor, sentence);
   }
   const where =
@@ -76,7 +72,7 @@ function ofOne(
       : located.tensors.length === 0
         ? "in the sums of loss, hits and samples"
         : `in ${located.tensors.join(" or ")}`;
-  const sentence = `Worker ${worker} of ${name} computed something else than the same inputs give, ${where}.`;
+  const sentence = `Worker ${worker} of ${run} computed something else than the same inputs give, ${where}.`;
   return verdict("damage", run, located?.tensors[0] ?? null, sentence);
 }
 

@@ -130,9 +130,9 @@ describe("the verdict", () => {
   };
   const first = { step: 3, kind: "gradient", shard: 1, shards: [1] } as const;
   const tensor = (name: string) => ({ name, size: 1, differing: 1, largest: 1 });
-  const names = { a: "a", b: "b", byA: "worker-0", byB: "worker-1" };
+  const workers = { a: "worker-0", b: "worker-1" };
   const judge = (changes: Partial<Explanation>, kind: "gradient" | "update" | "samples" = "gradient") =>
-    verdictOf({ ...first, kind }, { ...nothing, ...changes }, names);
+    verdictOf({ ...first, kind }, { ...nothing, ...changes }, workers);
 
   it.each([
     [
