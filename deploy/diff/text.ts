@@ -58,6 +58,7 @@ function equalLines({ steps, hashes, equal, lineageEqual }: DiffResult): string[
   }
   if (!lineageEqual) lines.push(row("", "the lineages differ: they contain recipe and data"));
   if (equal) lines.push("The runs are equal.");
+  else if (steps.a === steps.b) lines.push("All steps are equal, the exported weights are not.");
   else lines.push("The runs are equal as far as both go.");
   return lines;
 }
