@@ -28,6 +28,26 @@ export interface PanelSpec {
   readonly width: number;
 }
 
+/** One number of each run, six beside each other. */
+export const stat = (title: string, unit: Unit, query: string, description: string): PanelSpec => ({
+  kind: "stat",
+  title,
+  unit,
+  description,
+  queries: [[query, "{{run}}"]],
+  width: 4,
+});
+
+/** Curves over time, two panels beside each other. */
+export const line = (title: string, unit: Unit, queries: PanelSpec["queries"], description: string): PanelSpec => ({
+  kind: "line",
+  title,
+  unit,
+  description,
+  queries,
+  width: 12,
+});
+
 /** The data source that the person chose. */
 export const SOURCE = { type: "prometheus", uid: "$datasource" } as const;
 
