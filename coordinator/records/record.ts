@@ -141,6 +141,9 @@ export function finalRecord(entry: LedgerEntry, time: number): RecordOf<"final">
   };
 }
 
+/** The digest of one shard in a final record's string of all of them. */
+export const digestOf = (digests: string, shard: number): string => digests.slice(16 * shard, 16 * shard + 16);
+
 /** The ledger entry that a record holds. */
 export function entryOf(record: RecordOf<"final">): LedgerEntry {
   const by = record.by.flatMap(([incarnation, count]) => Array<Incarnation>(count).fill(incarnation as Incarnation));
@@ -152,10 +155,10 @@ export function entryOf(record: RecordOf<"final">): LedgerEntry {
     stateHash: record.state,
     shards: record.samples.map((samples, shard) => ({
       shard,
-      idsDigest: record.ids.slice(16 * shard, 16 * shard + 16),
+      idsDigest: digestOf(record.ids, shard),
       samples,
       correct: record.correct[shard] ?? 0,
-      gradientDigest: record.gradients.slice(16 * shard, 16 * shard + 16),
+      gradientDigest: digestOf(record.gradients, shard),
       by: by[shard] ?? ("" as Incarnation),
     })),
     loss: record.loss ?? Number.NaN,

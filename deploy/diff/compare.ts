@@ -1,4 +1,5 @@
-import { digestOf, type RunHistory, type StepFacts } from "./run-history.ts";
+import { digestOf } from "../../coordinator/records/record.ts";
+import type { RunHistory, StepFacts } from "./run-history.ts";
 
 /** Where two runs part: the first step whose records differ, and the first shard of it. */
 export interface FirstDifference {
@@ -35,8 +36,8 @@ function differenceOf(a: StepFacts, b: StepFacts): Omit<FirstDifference, "step">
   const [shard] = shards;
   if (shard !== undefined) return { kind: fedOtherwise(shard) ? "samples" : "gradient", shard, shards };
   // The newest step's hash may not be recorded yet.
-  const known = a.stateHash !== "" && b.stateHash !== "";
-  if ((known && a.stateHash !== b.stateHash) || a.applied !== b.applied) {
+  const known = a.state !== "" && b.state !== "";
+  if ((known && a.state !== b.state) || a.applied !== b.applied) {
     return { kind: "update", shard: null, shards: [] };
   }
   return null;

@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import { checkpointDirectory } from "../../coordinator/checkpoints/checkpoint-files.ts";
 import { newestSound } from "../../coordinator/checkpoints/flaw.ts";
+import { digestOf } from "../../coordinator/records/record.ts";
 import { trainingSha256 } from "../../shared/data/dataset.ts";
 import { sentenceOf } from "../../shared/errors.ts";
 import { SafetensorsFile } from "../../shared/model/safetensors.ts";
 import { type Replayed, type ReplayOptions, type ReplayTask, replay } from "../../worker/replay/replay.ts";
 import type { FirstDifference } from "./compare.ts";
 import { type Located, locate } from "./locate.ts";
-import { digestOf, type RunHistory } from "./run-history.ts";
+import type { RunHistory } from "./run-history.ts";
 import { differingState, differingTensors, type TensorDifference } from "./tensors.ts";
 
 /** What doing the step again says about one run. */
@@ -92,7 +93,7 @@ async function replayRun(run: RunHistory, first: FirstDifference, options: Expla
     checkpoint: start && { file: join(checkpoints, start.file), tip: start.tip },
     step: first.step,
     shard: first.shard,
-    stateHashes: run.steps.slice(from, first.step).map(({ stateHash }) => stateHash),
+    stateHashes: run.steps.slice(from, first.step).map(({ state }) => state),
   };
   return replay(task, { ...options, onProgress: (step) => onProgress(run, step) });
 }
@@ -103,7 +104,7 @@ async function judge(run: RunHistory, replayed: Replayed, { step, shard }: First
   const sameFingerprint = fingerprint.join() === run.fingerprint?.join();
   const common = { from, sameFingerprint, departed };
   if (shard === null || record === null || gradient === null) {
-    return { ...common, samplesAsRecorded: true, asRecorded: afterHash === recorded.stateHash, located: null };
+    return { ...common, samplesAsRecorded: true, asRecorded: afterHash === recorded.state, located: null };
   }
   const digest = digestOf(recorded.gradients, shard);
   const samplesAsRecorded = record.idsDigest === digestOf(recorded.ids, shard);

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { CheckpointRecord, RecordOf } from "../../coordinator/records/record.ts";
+import { foldHistory } from "../../coordinator/records/history.ts";
+import type { CheckpointRecord, DurableRecord, RecordOf } from "../../coordinator/records/record.ts";
 import { readRecords } from "../../coordinator/records/term-files.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
@@ -9,18 +10,10 @@ import { readRunConfig, runDirectory } from "../up/prepare.ts";
 import { readSummary } from "../up/runs.ts";
 
 /** What two runs are compared by, of one final step. */
-export interface StepFacts {
-  readonly lineage: string;
-  /** Hash of the state after the step; empty where it was not recorded. */
-  readonly stateHash: string;
-  /** Digests of all shards, 16 hex digits each, one after the other. */
-  readonly ids: string;
-  readonly gradients: string;
-  readonly samples: readonly number[];
-  /** Incarnations and how many shards each computed, in shard order. */
-  readonly by: readonly (readonly [string, number])[];
-  readonly applied: boolean;
-}
+export type StepFacts = Pick<
+  RecordOf<"final">,
+  "lineage" | "state" | "ids" | "gradients" | "samples" | "by" | "applied"
+>;
 
 /** A run as its directory tells it: finished, interrupted, or still going on. */
 export interface RunHistory {
@@ -50,31 +43,17 @@ export interface RunHistory {
 export function readRun(given: string): RunHistory {
   const directory = runDirectory(given);
   const config = readRunConfig(directory);
-  const steps: StepFacts[] = [];
-  let checkpoints: CheckpointRecord[] = [];
-  let first: RecordOf<"first"> | null = null as RecordOf<"first"> | null;
-  for (const record of readRecords(join(directory, "records"))) {
-    if (record.kind === "first") first = record;
-    else if (record.kind === "final") {
-      // A fork's own steps begin where its parent's ended.
-      if (steps.length === 0 && record.step > 0) throw forked(directory);
-      steps.length = Math.min(steps.length, record.step);
-      steps.push(factsOf(record));
-    } else if (record.kind === "truncate") {
-      steps.length = Math.min(steps.length, record.tip.step);
-      checkpoints = checkpoints.filter(({ tip }) => tip.step <= record.tip.step);
-    } else if (record.kind === "checkpoint") {
-      checkpoints = [...checkpoints.filter(({ tip }) => tip.step !== record.tip.step), record];
-    }
-  }
-  if (first === null && steps.length === 0) throw empty(directory);
+  const records = [...readRecords(join(directory, "records"))];
+  const { checkpoints, fingerprint, root } = foldHistory(records);
+  const steps = finalSteps(records, directory);
+  if (fingerprint === null && steps.length === 0) throw empty(directory);
   const summary = readSummary(directory);
   return {
     directory,
     name: basename(directory),
     config,
-    fingerprint: first?.fingerprint ?? null,
-    root: first?.root ?? null,
+    fingerprint,
+    root,
     steps,
     checkpoints: checkpoints.filter(({ file }) => existsSync(join(directory, "checkpoints", file))),
     workers: workerNames(directory),
@@ -84,18 +63,19 @@ export function readRun(given: string): RunHistory {
   };
 }
 
-const factsOf = (record: RecordOf<"final">): StepFacts => ({
-  lineage: record.lineage,
-  stateHash: record.state,
-  ids: record.ids,
-  gradients: record.gradients,
-  samples: record.samples,
-  by: record.by,
-  applied: record.applied,
-});
-
-/** The digest of one shard in a string of all of them. */
-export const digestOf = (digests: string, shard: number): string => digests.slice(16 * shard, 16 * shard + 16);
+/** @throws LockstepError LS_DIFF_FORK: a fork's own steps begin where its parent's ended */
+function finalSteps(records: readonly DurableRecord[], directory: string): StepFacts[] {
+  const steps: StepFacts[] = [];
+  for (const record of records) {
+    if (record.kind === "final") {
+      if (steps.length === 0 && record.step > 0) throw forked(directory);
+      steps.push(record);
+    } else if (record.kind === "truncate") {
+      steps.length = Math.min(steps.length, record.tip.step);
+    }
+  }
+  return steps;
+}
 
 /** Who computed a shard in a step: the worker's name, or its incarnation where no event names it. */
 export function workerOf({ steps, workers }: RunHistory, step: number, shard: number): string {

@@ -9,7 +9,7 @@ import { verdictOf } from "../../deploy/diff/verdict.ts";
 const digest = (digit: string) => digit.repeat(16);
 const step = (changes: Partial<StepFacts> = {}): StepFacts => ({
   lineage: "",
-  stateHash: digest("5"),
+  state: digest("5"),
   ids: digest("1") + digest("2"),
   gradients: digest("3") + digest("4"),
   samples: [6, 5],
@@ -31,7 +31,7 @@ describe("where two histories part", () => {
       shard: 0,
       shards: [0, 1],
     });
-    expect(part({ stateHash: digest("9") })).toEqual({ step: 1, kind: "update", shard: null, shards: [] });
+    expect(part({ state: digest("9") })).toEqual({ step: 1, kind: "update", shard: null, shards: [] });
     expect(part({ applied: false })).toMatchObject({ kind: "update" });
     expect(part({ samples: [11], ids: digest("1"), gradients: digest("3") })).toMatchObject({ kind: "shards" });
   });
@@ -39,7 +39,7 @@ describe("where two histories part", () => {
   it("takes no difference from a hash that was not recorded, or from who computed a shard", () => {
     expect(
       part({
-        stateHash: "",
+        state: "",
         by: [
           ["v", 1],
           ["u", 1],
