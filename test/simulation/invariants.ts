@@ -1,4 +1,5 @@
 import type { MachineState } from "../../coordinator/machine/state.ts";
+import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { compareViews, sameView, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import type { SimWorker } from "./sim-worker.ts";
 import type { World } from "./world.ts";
@@ -44,6 +45,19 @@ export function checkSilence(machine: MachineState, now: number): void {
   const silent = live.filter((worker) => now - worker.lastHeard > heartbeatTimeout);
   if (silent.length > 0 && silent.length < live.length)
     throw new Violation("silence-noticed", `${silent[0]!.incarnation} is silent and nobody cares`);
+}
+
+/** Called with every final step, by the member that knows of it and by the coordinator. */
+export function checkFinal({ step, lineage, stateHash }: LedgerEntry, { line }: World): void {
+  const tip = line.tip(step + 1);
+  if (lineage !== tip.lineage) throw new Violation("final-on-the-line", `final step ${step} is off the line`);
+  if (stateHash !== tip.stateHash) throw new Violation("final-on-the-line", `final step ${step} carries a wrong state`);
+}
+
+/** Called with every final step that is recorded. */
+export function checkShards({ step, shards }: LedgerEntry, { options }: World): void {
+  if (shards.length !== options.shards || shards.some(({ shard }, i) => shard !== i))
+    throw new Violation("every-sample-once", `step ${step} does not hold every shard exactly once`);
 }
 
 /** Called as a worker is let go. */

@@ -12,7 +12,7 @@ import {
 } from "../../shared/protocol/view.ts";
 import { advance } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
-import { checkRelease, checkState, Violation } from "./invariants.ts";
+import { checkFinal, checkRelease, checkState, Violation } from "./invariants.ts";
 import type { World } from "./world.ts";
 
 /** What the exchange of one view has received at one member. */
@@ -178,7 +178,7 @@ export class SimWorker {
         });
         return;
       case "final":
-        return world.sawFinal(action.entry);
+        return checkFinal(action.entry, world);
       case "stalled":
         return this.world.note(() => `${this.incarnation} waits for records`);
       case "exit":

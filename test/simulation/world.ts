@@ -2,11 +2,10 @@ import { step as advanceMachine } from "../../coordinator/machine/machine.ts";
 import { createMachine, type MachineAction, type MachineEvent, type Outcome } from "../../coordinator/machine/state.ts";
 import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
-import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import { Random, VirtualClock } from "./clock.ts";
 import { crashCoordinator } from "./faults.ts";
-import { checkBase, checkSilence, ViewContents, Violation } from "./invariants.ts";
+import { checkBase, checkFinal, checkShards, checkSilence, ViewContents, Violation } from "./invariants.ts";
 import { Line } from "./line.ts";
 import { RULING_MILLIS, type SimCoordinator, TIMING, type WorldOptions } from "./options.ts";
 import { type DurableRecord, historyOf } from "./records.ts";
@@ -91,14 +90,6 @@ export class World {
       }
       deliver(peer);
     });
-  }
-
-  sawFinal(entry: LedgerEntry): void {
-    if (entry.lineage !== this.line.tip(entry.step + 1).lineage)
-      throw new Violation("final-on-the-line", `final step ${entry.step} is off the line`);
-    if (entry.stateHash !== this.line.tip(entry.step + 1).stateHash) {
-      throw new Violation("final-on-the-line", `final step ${entry.step} carries a wrong state`);
-    }
   }
 
   // ---- the session between workers and the coordinator
@@ -327,11 +318,8 @@ export class World {
         return;
       case "recordFinal":
         for (const entry of action.entries) {
-          this.sawFinal(entry);
-          const owners = entry.shards.map((s) => s.shard);
-          if (owners.length !== this.options.shards || owners.some((s, i) => s !== i)) {
-            throw new Violation("every-sample-once", `step ${entry.step} does not hold every shard exactly once`);
-          }
+          checkFinal(entry, this);
+          checkShards(entry, this);
           if (!this.durable(coordinator, { term, kind: "final", entry })) return;
         }
         return;
