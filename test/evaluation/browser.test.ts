@@ -2,21 +2,19 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { BrowserContext, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { buildReport } from "../../worker/evaluation/report.ts";
-import { chromiumProgram, openBrowser, whyNoChromium } from "./chromium.ts";
+import { chromiumProgram, type WatchedPage, watchedPage, whyNoChromium } from "./chromium.ts";
 import { madeConfig, madeEvents, madeFacts, madeSteps } from "./made-run.ts";
 import { pretend, realData } from "./support.ts";
 
 describe.skipIf(chromiumProgram === undefined)(`the page in a real browser${whyNoChromium}`, () => {
   let scratch: string;
-  let browser: BrowserContext;
+  let watched: WatchedPage;
   let page: Page;
-  const said: string[] = [];
-  const asked: string[] = [];
 
   beforeAll(async () => {
     scratch = mkdtempSync(join(tmpdir(), "lockstep-browser-"));
@@ -34,25 +32,16 @@ describe.skipIf(chromiumProgram === undefined)(`the page in a real browser${whyN
       outDirectory: join(scratch, "report"),
     });
     dataset.close();
-    browser = await openBrowser(join(scratch, "profile"));
-    page = browser.pages()[0] ?? (await browser.newPage());
-    page.on("console", (message) => said.push(message.text()));
-    page.on("pageerror", (error) => said.push(error.message));
-    page.on("request", (request) => void (request.url().startsWith("data:") || asked.push(request.url())));
+    watched = await watchedPage(join(scratch, "profile"));
+    page = watched.page;
   });
   afterAll(async () => {
-    await browser?.close();
+    await watched?.close();
     rmSync(scratch, { recursive: true, force: true });
   });
 
   const url = () => pathToFileURL(join(scratch, "report", "report.html")).href;
-  const open = async (width: number, colorScheme: "light" | "dark") => {
-    said.length = 0;
-    asked.length = 0;
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme });
-    await page.goto(url());
-  };
+  const open = (width: number, colorScheme: "light" | "dark") => watched.open(url(), width, colorScheme);
 
   it.each([
     [1280, "light"],
@@ -69,8 +58,8 @@ describe.skipIf(chromiumProgram === undefined)(`the page in a real browser${whyN
         const root = document.documentElement;
         return { images: images.length, wider: root.scrollWidth - root.clientWidth };
       });
-      expect(said).toEqual([]);
-      expect(asked).toEqual([url()]);
+      expect(watched.said).toEqual([]);
+      expect(watched.asked).toEqual([url()]);
       expect(state.wider).toBe(0);
       expect(state.images).toBeGreaterThan(100);
     },
@@ -142,6 +131,6 @@ describe.skipIf(chromiumProgram === undefined)(`the page in a real browser${whyN
       .toBe("0");
     await page.locator("#filter").selectOption({ index: 1 });
     expect(await page.locator("article.class:visible").count()).toBe(1);
-    expect(said).toEqual([]);
+    expect(watched.said).toEqual([]);
   });
 });

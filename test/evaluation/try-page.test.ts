@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { BrowserContext, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { exportModel } from "../../worker/compute/export.ts";
@@ -11,7 +11,7 @@ import { resnet } from "../../worker/compute/models/resnet.ts";
 import { Predictor } from "../../worker/compute/predictor.ts";
 import { TRY_PAGE, writeTryPage } from "../../worker/evaluation/try-page.ts";
 import { Bench, fillWeights, tensorflow } from "../compute/support.ts";
-import { chromiumProgram, openBrowser, whyNoChromium } from "./chromium.ts";
+import { chromiumProgram, type WatchedPage, watchedPage, whyNoChromium } from "./chromium.ts";
 import { lehmer } from "./support.ts";
 
 const tf = tensorflow();
@@ -42,21 +42,16 @@ function blotches(seed: number) {
 
 describe.skipIf(chromiumProgram === undefined)(`a trained model in the browser${whyNoChromium}`, () => {
   let scratch: string;
-  let browser: BrowserContext;
+  let watched: WatchedPage;
   let page: Page;
-  const said: string[] = [];
-  const asked: string[] = [];
 
   beforeAll(async () => {
     scratch = mkdtempSync(join(tmpdir(), "lockstep-try-"));
-    browser = await openBrowser(join(scratch, "profile"));
-    page = browser.pages()[0] ?? (await browser.newPage());
-    page.on("console", (message) => message.type() === "error" && said.push(message.text()));
-    page.on("pageerror", (error) => said.push(error.message));
-    page.on("request", (request) => void (/^(data|blob):/.test(request.url()) || asked.push(request.url())));
+    watched = await watchedPage(join(scratch, "profile"), (message) => message.type() === "error");
+    page = watched.page;
   });
   afterAll(async () => {
-    await browser?.close();
+    await watched?.close();
     rmSync(scratch, { recursive: true, force: true });
   });
 
@@ -80,9 +75,7 @@ describe.skipIf(chromiumProgram === undefined)(`a trained model in the browser${
     await exportModel(model, bench.layout, bench.weights, join(scratch, name), facts as never);
     const file = writeTryPage(join(scratch, name), true, join(scratch, name))!;
     expect(file.endsWith(TRY_PAGE)).toBe(true);
-    [said.length, asked.length] = [0, 0];
-    await page.setViewportSize({ width: 390, height: 800 });
-    await page.goto(pathToFileURL(file).href);
+    await watched.open(pathToFileURL(file).href, 390, "light");
     await page.waitForSelector("#photo:not([disabled])");
     const predictor = new Predictor(tf, model, bench.layout, bench.weights);
     for (const seed of [5, 6]) {
@@ -111,8 +104,8 @@ describe.skipIf(chromiumProgram === undefined)(`a trained model in the browser${
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
     await page.click("#classes button:last-child");
     expect(await page.getAttribute("#classes button:last-child", "aria-pressed")).toBe("true");
-    expect(said).toEqual([]);
-    expect(asked.filter((url) => !url.startsWith("file:"))).toEqual([]);
+    expect(watched.said).toEqual([]);
+    expect(watched.asked.filter((url) => !/^(file|blob):/.test(url))).toEqual([]);
   });
 
   it("says what it cannot show", async () => {

@@ -2,14 +2,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
-import type { BrowserContext, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { RunHistory } from "../../coordinator/live/history.ts";
 import { serveLive } from "../../coordinator/live/pages.ts";
 import { servePages } from "../../shared/metrics/pages.ts";
 import { createMetrics } from "../../shared/metrics/registry.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
-import { chromiumProgram, openBrowser, whyNoChromium } from "../evaluation/chromium.ts";
+import { chromiumProgram, type WatchedPage, watchedPage, whyNoChromium } from "../evaluation/chromium.ts";
 import { madeHistory, madeStatus } from "./made-status.ts";
 
 /** Where pictures of the page are kept, for people to look at; nowhere as a rule. */
@@ -34,32 +34,23 @@ afterAll(() => server.close());
 
 describe.skipIf(chromiumProgram === undefined)(`the live page in a real browser${whyNoChromium}`, () => {
   let profile: string;
-  let browser: BrowserContext;
+  let watched: WatchedPage;
   let page: Page;
-  const said: string[] = [];
-  const asked: string[] = [];
 
   beforeAll(async () => {
     profile = mkdtempSync(join(tmpdir(), "lockstep-live-"));
-    browser = await openBrowser(profile);
-    page = browser.pages()[0] ?? (await browser.newPage());
-    page.on("console", (message) => said.push(message.text()));
-    page.on("pageerror", (error) => said.push(error.message));
-    page.on("request", (request) => void (request.url().startsWith("data:") || asked.push(request.url())));
+    watched = await watchedPage(profile);
+    page = watched.page;
   });
   afterAll(async () => {
-    await browser?.close();
+    await watched?.close();
     rmSync(profile, { recursive: true, force: true });
   });
 
   const open = async (count: number, width: number, colorScheme: "light" | "dark") => {
     workers = count;
     opened = Date.now();
-    said.length = 0;
-    asked.length = 0;
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme });
-    await page.goto(url);
+    await watched.open(url, width, colorScheme);
     await expect.poll(() => page.locator("#rows tr").count()).toBe(count);
     await expect.poll(() => page.locator("#timeline line").count()).toBeGreaterThan(10);
   };
@@ -92,8 +83,8 @@ describe.skipIf(chromiumProgram === undefined)(`the live page in a real browser$
       }
       if (pictures !== undefined)
         await page.screenshot({ path: join(pictures, `live-${count}-${width}.png`), fullPage: true });
-      expect(said).toEqual([]);
-      expect(asked.every((one) => one.startsWith(url))).toBe(true);
+      expect(watched.said).toEqual([]);
+      expect(watched.asked.every((one) => one.startsWith(url))).toBe(true);
     },
   );
 
