@@ -1,23 +1,25 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import { LineTail } from "../../deploy/up/line-tail.ts";
+import { bitsOf, linesOf, readJson, SMALL_SET, summaryOf, train } from "../up/runs.ts";
 import { lockstep, type Scratch, scratch, until } from "../up/support.ts";
 
 /** Real processes: shards leave a worker that is slow, workers come and go down to nobody, and the bits do not notice. */
 const STEPS = 200;
 let place: Scratch;
-let common: string[];
+let data: string;
+let recipe: readonly string[];
 /** What one undisturbed worker makes of the same. */
 let alone: string;
 beforeAll(async () => {
   place = scratch();
-  const data = join(place.path, "data");
-  await writeSynthetic(data, { train: 160, test: 20, classes: 4, side: 32, seed: 5 });
-  common = ["--data", data, "--model", small(place.path), "--steps", String(STEPS), "--batch", "16", "--seed", "7"];
-  common.push("--no-eval", "--no-nats");
+  data = join(place.path, "data");
+  await writeSynthetic(data, SMALL_SET);
+  recipe = ["--model", small(place.path), "--steps", String(STEPS), "--batch", "16"];
   alone = join(place.path, "alone");
-  const quiet = lockstep(["up", "--workers", "1", "--out", alone, ...common]);
+  const quiet = train(data, alone, 1, recipe);
   expect((await quiet.ended).code, quiet.err()).toBe(0);
 });
 afterAll(() => place[Symbol.dispose]());
@@ -26,31 +28,18 @@ interface StepLine {
   readonly step: number;
   readonly shards: readonly { readonly shard: number; readonly by: string }[];
 }
-const linesOf = <Line>(file: string): Line[] =>
-  existsSync(file)
-    ? readFileSync(file, "utf8")
-        .split("\n")
-        .slice(0, -1)
-        .map((line) => JSON.parse(line) as Line)
-    : [];
-const summaryOf = (out: string) =>
-  JSON.parse(readFileSync(join(out, "summary.json"), "utf8")) as Record<string, unknown>;
-const bits = ({ weightsSha256, stateSha256, lineage }: Record<string, unknown>) => [
-  weightsSha256,
-  stateSha256,
-  lineage,
-];
+/** The lines of a run that is under way. */
+const linesSoFar = <Line>(...path: string[]) => new LineTail(join(...path)).read() as unknown as Line[];
 
 test("a slowed worker's shards move to the fast one; the hash is that of one undisturbed worker", async () => {
   const out = join(place.path, "slowed");
   // Not how fast this machine is decides, but the delay: it makes a shard take many times longer on any machine.
-  const args = ["up", "--workers", "2", "--out", out, "--config", quick(place.path), ...common];
-  const run = lockstep(args, { LOCKSTEP_SHARD_DELAY: "worker-1:250" });
+  const run = train(data, out, 2, ["--config", quick(place.path), ...recipe], { LOCKSTEP_SHARD_DELAY: "worker-1:250" });
   expect((await run.ended).code, run.err()).toBe(0);
 
-  expect(bits(summaryOf(out))).toEqual(bits(summaryOf(alone)));
+  expect(bitsOf(summaryOf(out))).toEqual(bitsOf(summaryOf(alone)));
   expect(summaryOf(out)).toMatchObject({ samplesPerEpochExact: true, failuresSurvived: 0 });
-  const views = linesOf<Event>(join(out, "events.ndjson"));
+  const views = linesOf<Event>(out, "events.ndjson");
   const moves = views.filter(({ type, reason }) => type === "view" && reason.startsWith("balance"));
   expect(moves.length).toBeGreaterThan(0);
   expect(moves.every(({ planned }) => planned)).toBe(true);
@@ -59,8 +48,8 @@ test("a slowed worker's shards move to the fast one; the hash is that of one und
 test("scales from one worker to three and down to nobody, each leave planned, and waits; the next worker ends the run", async () => {
   const out = join(place.path, "scaled");
   mkdirSync(out);
-  const config = JSON.parse(readFileSync(join(alone, "config.json"), "utf8")) as Record<string, object>;
-  const elsewhere = { ...config.place, outDirectory: out };
+  const config = readJson(alone, "config.json");
+  const elsewhere = { ...(config.place as object), outDirectory: out };
   writeFileSync(join(out, "config.json"), JSON.stringify({ ...config, runId: "scaled", place: elsewhere }));
   const coordinator = lockstep(["coordinator", out]);
   await until(() => existsSync(join(out, "endpoints.json")));
@@ -71,11 +60,11 @@ test("scales from one worker to three and down to nobody, each leave planned, an
     });
   const owners = () =>
     new Set(
-      linesOf<StepLine>(join(out, "steps.ndjson"))
+      linesSoFar<StepLine>(out, "steps.ndjson")
         .at(-1)
         ?.shards.map(({ by }) => by),
     ).size;
-  const views = () => linesOf<Event>(join(out, "events.ndjson")).filter(({ type }) => type === "view");
+  const views = () => linesSoFar<Event>(out, "events.ndjson").filter(({ type }) => type === "view");
 
   const a = worker("a");
   await until(() => owners() === 1);
@@ -105,7 +94,7 @@ test("scales from one worker to three and down to nobody, each leave planned, an
   const exact = { stateSha256, lineage, samplesPerEpochExact: true };
   expect(summaryOf(out)).toMatchObject({ ...exact, failuresSurvived: 0, workers: 3 });
   // Next to nothing is done again: the checkpoint for which the last one waited holds its last step, or the one before.
-  const back = linesOf<Event>(join(out, "events.ndjson")).filter(({ type }) => type === "fallback");
+  const back = linesOf<Event>(out, "events.ndjson").filter(({ type }) => type === "fallback");
   expect(back).toHaveLength(1);
   expect(back[0]!.fromStep - back[0]!.toStep).toBeLessThanOrEqual(1);
 }, 300_000);

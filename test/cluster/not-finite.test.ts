@@ -1,18 +1,17 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import { linesOf, readJson, SMALL_SET, summaryOf, train as up } from "../up/runs.ts";
 import { lockstep, processesOf, type Scratch, scratch } from "../up/support.ts";
 
 /** Real processes whose gradients are made NaN: 8 or 20 steps, 4 shards, a checkpoint after every 4 steps. */
 let place: Scratch;
 const at = (...path: string[]) => join(place.path, ...path);
-const readJson = (...path: string[]) => JSON.parse(readFileSync(at(...path), "utf8")) as Record<string, unknown>;
 
 async function train(name: string, workers: number, epochs: number, fault: string) {
-  const run = ["up", "--workers", String(workers), "--data", at("data"), "--out", at(name), "--model", "alexnet"];
-  const size = ["--epochs", String(epochs), "--batch", "40", "--shards", "4", "--seed", "7"];
-  const { ended, err } = lockstep([...run, ...size, "--no-eval", "--no-nats"], { LOCKSTEP_GRADIENT_FAULT: fault });
+  const size = ["--model", "alexnet", "--epochs", String(epochs), "--batch", "40", "--shards", "4"];
+  const { ended, err } = up(at("data"), at(name), workers, size, { LOCKSTEP_GRADIENT_FAULT: fault });
   return { code: (await ended).code, err: err() };
 }
 
@@ -23,15 +22,11 @@ interface StepLine {
   readonly lineage: string;
   readonly gradientNorm: number | null;
 }
-const stepsOf = (name: string) =>
-  readFileSync(at(name, "steps.ndjson"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as StepLine);
+const stepsOf = (name: string) => linesOf<StepLine>(at(name, "steps.ndjson"));
 
 beforeAll(async () => {
   place = scratch();
-  await writeSynthetic(at("data"), { train: 160, test: 20, classes: 4, side: 32, seed: 5 });
+  await writeSynthetic(at("data"), SMALL_SET);
 }, 120_000);
 afterAll(() => place[Symbol.dispose]());
 
@@ -46,7 +41,7 @@ describe("a gradient that is not finite", () => {
     expect(steps[5]).toMatchObject({ stateHash: steps[4]!.stateHash, gradientNorm: null });
     expect(new Set(steps.map(({ lineage }) => lineage)).size).toBe(8);
     expect(steps[6]!.stateHash).not.toBe(steps[5]!.stateHash);
-    const [alone, together] = ["one-step-1", "one-step-3"].map((name) => readJson(name, "summary.json"));
+    const [alone, together] = ["one-step-1", "one-step-3"].map((name) => summaryOf(at(name)));
     for (const name of ["weightsSha256", "stateSha256", "lineage", "steps", "samplesPerEpochExact"]) {
       expect(together![name], name).toEqual(alone![name]);
     }
@@ -62,8 +57,8 @@ describe("a gradient that is not finite", () => {
     expect(processesOf(at("endless"))).toEqual([]);
 
     // The run stands where its last checkpoint before them stands.
-    const summary = readJson("endless", "summary.json");
-    const manifest = readJson("endless", "checkpoints", "manifest.json") as unknown as {
+    const summary = summaryOf(at("endless"));
+    const manifest = readJson(at("endless", "checkpoints", "manifest.json")) as unknown as {
       file: string;
       tip: { step: number; lineage: string };
     }[];
@@ -79,7 +74,7 @@ describe("a gradient that is not finite", () => {
     // Without the fault it goes on from there: no step and no sample is missing.
     const resumed = lockstep(["resume", at("endless"), "--workers", "1"]);
     expect((await resumed.ended).code, resumed.err()).toBe(0);
-    expect(readJson("endless", "summary.json")).toMatchObject({ steps: 20, samplesPerEpochExact: true });
+    expect(summaryOf(at("endless"))).toMatchObject({ steps: 20, samplesPerEpochExact: true });
     const all = stepsOf("endless");
     expect(all.slice(0, tip.step)).toEqual(steps);
     expect(all.map(({ step, applied }) => applied && step)).toEqual(Array.from({ length: 20 }, (_, step) => step));

@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { multipliesBfloat16 } from "../../shared/process/instruction-set.ts";
-import { lockstep, type Scratch, scratch } from "../up/support.ts";
+import { bitsOf, linesOf, SMALL_SET, summaryOf, train as up } from "../up/runs.ts";
+import { type Scratch, scratch } from "../up/support.ts";
 
 /**
  * The promise, with real processes: one hash for any number of workers. A small generated set, two whole epochs with
  * augmentation, dropout and batch norm.
  */
-const IMAGES = 160;
 let place: Scratch;
 let data: string;
 let runs = 0;
@@ -17,7 +17,7 @@ let runs = 0;
 beforeAll(async () => {
   place = scratch();
   data = join(place.path, "data");
-  await writeSynthetic(data, { train: IMAGES, test: 20, classes: 4, side: 32, seed: 5 });
+  await writeSynthetic(data, SMALL_SET);
 });
 afterAll(() => place[Symbol.dispose]());
 
@@ -33,28 +33,18 @@ async function train(
   from = data,
 ): Promise<Ended> {
   const out = join(place.path, `run-${++runs}`);
-  const args = ["up", "--workers", String(workers), "--data", from, "--out", out, "--epochs", "2", "--batch", "40"];
-  const run = lockstep([...args, "--no-eval", "--no-nats", "--seed", "7", ...more], env);
+  const run = up(from, out, workers, ["--epochs", "2", "--batch", "40", ...more], env);
   const { code } = await run.ended;
   expect(code, run.err()).toBe(0);
-  return { out, summary: JSON.parse(readFileSync(join(out, "summary.json"), "utf8")) as Record<string, unknown> };
+  return { out, summary: summaryOf(out) };
 }
 
-const bits = ({ summary }: Ended) => ({
-  weightsSha256: summary.weightsSha256,
-  stateSha256: summary.stateSha256,
-  lineage: summary.lineage,
-});
+const bits = ({ summary }: Ended) => bitsOf(summary);
 
 interface StepLine {
   readonly step: number;
   readonly shards: readonly { readonly shard: number; readonly by: string; readonly samples: number }[];
 }
-const stepsOf = (out: string) =>
-  readFileSync(join(out, "steps.ndjson"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as StepLine);
 
 describe("one hash for any number of workers", () => {
   test.each(["alexnet", "resnet"])(
@@ -66,7 +56,7 @@ describe("one hash for any number of workers", () => {
         const together = await train(workers, ["--model", model, "--shards", "8"]);
         expect(bits(together), `${workers} workers`).toEqual(bits(alone));
         // Each worker computed its own contiguous shards only, and every shard was computed once in each step.
-        for (const { shards } of stepsOf(together.out)) {
+        for (const { shards } of linesOf<StepLine>(together.out, "steps.ndjson")) {
           expect(shards.map(({ shard }) => shard)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
           const owners = shards.map(({ by }) => by);
           expect(new Set(owners).size).toBe(workers);

@@ -5,10 +5,10 @@ import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import type { DiffResult } from "../../deploy/diff/diff.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { Plan } from "../../shared/plan/plan.ts";
+import { readJson, SMALL_SET, summaryOf, train as up } from "../up/runs.ts";
 import { lockstep, processesOf, type Scratch, scratch } from "../up/support.ts";
 
 /** Real runs of 8 steps in 2 epochs on a small generated set, 4 shards. */
-const IMAGES = 160;
 const SHARDS = 4;
 const STEPS_PER_EPOCH = 4;
 const SEED = 7;
@@ -18,9 +18,8 @@ let place: Scratch;
 const at = (...path: string[]) => join(place.path, ...path);
 
 async function train(name: string, workers: number, env: Record<string, string> = {}, data = "data"): Promise<void> {
-  const run = ["up", "--workers", String(workers), "--data", at(data), "--out", at(name), "--model", "alexnet"];
-  const size = ["--epochs", "2", "--batch", "40", "--shards", String(SHARDS), "--seed", String(SEED)];
-  const { ended, err } = lockstep([...run, ...size, "--no-eval", "--no-nats"], env);
+  const size = ["--model", "alexnet", "--epochs", "2", "--batch", "40", "--shards", String(SHARDS)];
+  const { ended, err } = up(at(data), at(name), workers, [...size, "--seed", String(SEED)], env);
   expect((await ended).code, err()).toBe(0);
 }
 
@@ -34,7 +33,7 @@ async function diff(...args: string[]): Promise<{ result: DiffResult; code: numb
 
 beforeAll(async () => {
   place = scratch();
-  await writeSynthetic(at("data"), { train: IMAGES, test: 20, classes: 4, side: 32, seed: 5 });
+  await writeSynthetic(at("data"), SMALL_SET);
   await train("one", 1);
 }, 120_000);
 afterAll(() => place[Symbol.dispose]());
@@ -45,8 +44,8 @@ describe("lockstep diff", () => {
     const { result, code, text } = await diff(at("one"), at("three"));
     expect(code).toBe(0);
     expect(result).toMatchObject({ equal: true, config: [], first: null, steps: { a: 8, b: 8, common: 8 } });
-    const { weightsSha256, stateSha256, lineage } = JSON.parse(readFileSync(at("one", "summary.json"), "utf8"));
-    for (const [name, hash] of Object.entries({ weights: weightsSha256, state: stateSha256, lineage })) {
+    const { weightsSha256, stateSha256, lineage } = summaryOf(at("one")) as Record<string, string>;
+    for (const [name, hash] of Object.entries({ weights: weightsSha256!, state: stateSha256!, lineage: lineage! })) {
       expect(result.hashes[name as "weights"]).toEqual({ a: hash, b: hash });
       expect(text).toContain(`equal (${hash.slice(0, 16)})`);
     }
@@ -93,7 +92,7 @@ describe("lockstep diff", () => {
     expect(result.first).toMatchObject({ step: 5, shard: 2, shards: [2], kind: "gradient", epoch: 1 });
     const { a, b, layers } = result.explanation!;
     expect(a).toMatchObject({ asRecorded: true, departed: null, located: null });
-    const stored = JSON.parse(readFileSync(at("one", "checkpoints", "manifest.json"), "utf8")) as {
+    const stored = readJson(at("one", "checkpoints", "manifest.json")) as unknown as {
       tip: { step: number };
     }[];
     expect(a!.from).toBe(Math.max(0, ...stored.map(({ tip }) => tip.step).filter((step) => step <= 5)));

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { faultText } from "../../shared/faults/fault.ts";
+import { summaryOf } from "../up/runs.ts";
 import { atTheEnd, type Cell, cellText, losesMember, parseCell } from "./cell.ts";
 import { DisturbedRun, lastLine, NotSeen } from "./disturbed-run.ts";
-import { type Bits, marksOf, type QuietRun, summaryOf } from "./quiet-run.ts";
+import { type Bits, marksOf, type QuietRun } from "./quiet-run.ts";
 
 /** What became of one cell. */
 export interface CellResult {

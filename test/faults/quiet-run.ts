@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { builtProgram } from "../../deploy/up/built.ts";
 import { LineTail } from "../../deploy/up/line-tail.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { DEFAULT_TIMING } from "../../shared/config/timing.ts";
-import { lockstep } from "../up/support.ts";
+import { readJson, SMALL_SET, summaryOf, train } from "../up/runs.ts";
 
 /** What one undisturbed worker makes of a recipe: every disturbed run is held against it. */
 export interface QuietRun {
@@ -43,16 +43,14 @@ const CHECKPOINT = { everySteps: 5, keep: 2 };
 export async function quietRun(directory: string, steps: number): Promise<QuietRun> {
   mkdirSync(directory, { recursive: true });
   const data = join(directory, "data");
-  if (!existsSync(data)) await writeSynthetic(data, { train: 160, test: 20, classes: 4, side: 32, seed: 5 });
+  if (!existsSync(data)) await writeSynthetic(data, SMALL_SET);
   const out = join(directory, `quiet-${steps}`);
   if (!existsSync(join(out, "summary.json"))) {
-    const args = ["up", "--workers", "1", "--data", data, "--out", out, "--steps", String(steps), "--batch", "40"];
-    const model = ["--model", MODEL];
-    const run = lockstep([...args, ...model, "--seed", "7", "--shards", "8", "--no-eval", "--no-nats"]);
+    const run = train(data, out, 1, ["--model", MODEL, "--steps", String(steps), "--batch", "40", "--shards", "8"]);
     const { code } = await run.ended;
     if (code !== 0) throw new Error(`the undisturbed run ended with ${code}: ${run.err()}`);
   }
-  const config = JSON.parse(readFileSync(join(out, "config.json"), "utf8")) as Config;
+  const config = readJson(out, "config.json") as unknown as Config;
   const file = join(directory, `config-${steps}.json`);
   writeFileSync(
     file,
@@ -60,8 +58,5 @@ export async function quietRun(directory: string, steps: number): Promise<QuietR
   );
   return { steps, config: file, data, model: MODEL, summary: summaryOf(out) as unknown as Bits, marks: marksOf(out) };
 }
-
-export const summaryOf = (out: string): Record<string, unknown> =>
-  JSON.parse(readFileSync(join(out, "summary.json"), "utf8")) as Record<string, unknown>;
 
 export const marksOf = (out: string): Mark[] => new LineTail(join(out, "steps.ndjson")).read() as unknown as Mark[];

@@ -79,9 +79,7 @@ describe.skipIf(missing)(`up --monitoring, with a real Prometheus${why}`, () => 
   });
 
   it("names the worker that dies, and the list of targets follows", async () => {
-    const pid = processesOf(out).find((one) =>
-      readFileSync(`/proc/${one}/cmdline`, "utf8").includes("--name\0worker-1"),
-    );
+    const [pid] = processesOf(out, "--name\0worker-1");
     process.kill(pid!, "SIGKILL");
     await until(() => !lives(pid!));
     const lost = 'ALERTS{alertname="LockstepWorkerLost",alertstate="firing"}';

@@ -21,7 +21,8 @@ import { recipeHash } from "../../shared/config/canonical.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { METRICS } from "../../shared/metrics/registry.ts";
 import { coordinatorClient, type Done, unary } from "../../shared/rpc/clients.ts";
-import { type Lockstep, lives, lockstep, processesOf, type Scratch, scratch, until } from "./support.ts";
+import { bitsOf, linesOf, parseLines, readJson, summaryOf } from "./runs.ts";
+import { lives, lockstep, processesOf, type Scratch, scratch, until } from "./support.ts";
 
 /** Real processes on a small generated set: 240 images of 48 x 48, 15 steps an epoch. */
 const EPOCHS = 3;
@@ -36,24 +37,10 @@ beforeAll(async () => {
 });
 afterAll(() => place[Symbol.dispose]());
 
-const readJson = (...path: string[]) => JSON.parse(readFileSync(join(...path), "utf8")) as Record<string, unknown>;
 const up = (out: string, ...more: string[]) =>
   lockstep(["up", "--workers", "2", "--data", data, "--epochs", String(EPOCHS), "--out", out, ...more]);
-const linesOf = (run: Lockstep) =>
-  run
-    .out()
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 const recorded = (out: string) =>
   existsSync(join(out, "steps.ndjson")) ? readFileSync(join(out, "steps.ndjson"), "utf8").split("\n").length - 1 : 0;
-const bits = ({ weightsSha256, stateSha256, lineage }: Record<string, unknown>) => ({
-  weightsSha256,
-  stateSha256,
-  lineage,
-});
-const pidOf = (out: string, part: string) =>
-  processesOf(out).filter((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(part));
 
 /** What one undisturbed run leaves, against which the disturbed ones are held. */
 let undisturbed: Record<string, unknown>;
@@ -81,13 +68,13 @@ describe("up, with real processes", () => {
     await listening;
     expect(processesOf(out)).toEqual([]);
 
-    const lines = linesOf(run);
+    const lines = parseLines(run.out());
     const steps = lines.filter(({ type }) => type === "step");
     expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: STEPS }, (_, i) => i));
     const summary = lines.at(-1)!;
     expect(summary).toMatchObject({ type: "summary", outcome: "done", steps: STEPS, epochs: EPOCHS, workers: 2 });
     expect(summary).toMatchObject({ samplesPerEpochExact: true, testImages: 60 });
-    expect(readJson(out, "summary.json")).toEqual({ ...summary, type: undefined });
+    expect(summaryOf(out)).toEqual({ ...summary, type: undefined });
     const { top1, top1Low, top1High, top5 } = summary.accuracy as Record<string, number>;
     expect(0 <= top1Low! && top1Low! < top1! && top1! < top1High! && top1High! <= 1 && top1! <= top5!).toBe(true);
     for (const file of ["report/report.html", "report/report.json", "model/model.json", "model/model.safetensors"]) {
@@ -124,14 +111,14 @@ describe("up, with real processes", () => {
     run.signal("SIGINT");
     expect((await run.ended).code, run.err()).toBe(130);
     expect(run.out()).toContain(`npx lockstep resume `);
-    expect(readJson(out, "summary.json")).toMatchObject({ outcome: "stopped" });
+    expect(summaryOf(out)).toMatchObject({ outcome: "stopped" });
     expect(processesOf(out)).toEqual([]);
 
     cpSync(out, join(place.path, "stopped"), { recursive: true });
     const resumed = lockstep(["resume", out, "--workers", "3"]);
     expect((await resumed.ended).code, resumed.err()).toBe(0);
     expect(resumed.err()).toContain("88.9 % of ideal speed");
-    expect(bits(readJson(out, "summary.json"))).toEqual(bits(undisturbed));
+    expect(bitsOf(summaryOf(out))).toEqual(bitsOf(undisturbed));
     const again = lockstep(["resume", out]);
     expect((await again.ended).code).toBe(2);
     expect(again.err()).toContain("LS_RUN_FINISHED");
@@ -146,13 +133,13 @@ describe("up, with real processes", () => {
       /^The recipe of this run is another one: learningRates\[0\] .* --fork\. \[LS_RECIPE_CHANGED\]\n$/,
     );
 
-    const at = readJson(stopped, "summary.json") as { steps: number; lineage: string; stateSha256: string };
+    const at = summaryOf(stopped) as { steps: number; lineage: string; stateSha256: string };
     const parent = { run: runId, step: at.steps, lineage: at.lineage };
     const same = join(place.path, "same");
     const fork = lockstep(["resume", stopped, "--fork", "--out", same, "--workers", "1", "--no-eval", "--no-nats"]);
     expect((await fork.ended).code, fork.err()).toBe(0);
     expect(fork.err()).toContain(`Forked from run ${runId} at step ${at.steps}`);
-    const summary = readJson(same, "summary.json");
+    const summary = summaryOf(same);
     expect(summary).toMatchObject({ parent, steps: STEPS, samplesPerEpochExact: true });
     expect(readJson(same, "config.json")).toMatchObject({ parent, recipe: JSON.parse(JSON.stringify(recipe)) });
     expect(summary.run).not.toBe(runId);
@@ -173,9 +160,8 @@ describe("up, with real processes", () => {
     writeFileSync(file, JSON.stringify({ lr: 0.2, steps: at.steps + 2 }));
     const changed = lockstep(["resume", stopped, "--fork", "--config", file, "--out", other, "--no-eval", "--no-nats"]);
     expect((await changed.ended).code, changed.err()).toBe(0);
-    expect(readJson(other, "summary.json")).toMatchObject({ parent, steps: at.steps + 2 });
-    const [first, ...more] = readFileSync(join(other, "steps.ndjson"), "utf8").trim().split("\n");
-    expect([JSON.parse(first!).step, more.length]).toEqual([at.steps, 1]);
+    expect(summaryOf(other)).toMatchObject({ parent, steps: at.steps + 2 });
+    expect(linesOf(other, "steps.ndjson").map(({ step }) => step)).toEqual([at.steps, at.steps + 1]);
     for (const [args, code] of [
       [["--steps", String(at.steps)], "LS_FORK_END"],
       [["--model", "resnet"], "LS_FORK_FORM"],
@@ -196,11 +182,11 @@ describe("up, with real processes", () => {
     await until(() =>
       run.err().includes("worker-0 died (exit code 1: The compute thread failed: an injected exception"),
     );
-    process.kill(pidOf(out, "--name\0worker-1")[0]!, "SIGKILL");
+    process.kill(processesOf(out, "--name\0worker-1")[0]!, "SIGKILL");
     await until(() => run.err().includes("worker-1 died (signal SIGKILL)"));
     const before = recorded(out);
     await until(() => recorded(out) > before);
-    process.kill(pidOf(out, "coordinator/main.js")[0]!, "SIGKILL");
+    process.kill(processesOf(out, "coordinator/main.js")[0]!, "SIGKILL");
     await until(() => run.err().includes("coordinator died (signal SIGKILL)"));
     await until(() => recorded(out) > before + 5);
     const pids = processesOf(out).filter((pid) => pid !== run.pid);
@@ -209,8 +195,8 @@ describe("up, with real processes", () => {
 
     const resumed = lockstep(["resume", out]);
     expect((await resumed.ended).code, resumed.err()).toBe(0);
-    const summary = readJson(out, "summary.json");
-    expect(bits(summary)).toEqual(bits(undisturbed));
+    const summary = summaryOf(out);
+    expect(bitsOf(summary)).toEqual(bitsOf(undisturbed));
     expect(readJson(out, "config.json")).toMatchObject({ place: { nats: expect.stringContaining("127.0.0.1") } });
     expect(summary).toMatchObject({ accuracy: null, samplesPerEpochExact: true });
   });
@@ -241,20 +227,19 @@ describe("up on a disk that fills up", () => {
     const filler = openSync(join(disk, "filler"), "w");
     fill(filler);
     await until(() => run.err().includes("The disk is full: the run waits for room for its records."));
-    process.kill(pidOf(out, "coordinator/main.js")[0]!, "SIGKILL");
+    process.kill(processesOf(out, "coordinator/main.js")[0]!, "SIGKILL");
     await until(() => run.err().includes("coordinator died (signal SIGKILL)"));
     const told = run.err().length;
     fill(filler);
-    await until(() => pidOf(out, "coordinator/main.js").length > 0);
+    await until(() => processesOf(out, "coordinator/main.js").length > 0);
     closeSync(filler);
     rmSync(join(disk, "filler"));
     expect(spawnSync("mount", ["-o", "remount,size=100m", disk]).status).toBe(0);
     expect((await run.ended).code, run.err()).toBe(0);
     expect(run.err().slice(told)).not.toContain("gave up");
-    const events = readFileSync(join(out, "events.ndjson"), "utf8").trim().split("\n");
-    const failed = events.map((line) => JSON.parse(line)).filter(({ state }) => state === "failed");
+    const failed = linesOf(out, "events.ndjson").filter(({ state }) => state === "failed");
     expect(failed[0]).toMatchObject({ type: "checkpoint", detail: expect.stringContaining("ENOSPC") });
-    expect(bits(readJson(out, "summary.json"))).toEqual(bits(undisturbed));
+    expect(bitsOf(summaryOf(out))).toEqual(bitsOf(undisturbed));
     expect(readdirSync(join(out, "checkpoints")).filter((name) => name.endsWith(".partial"))).toEqual([]);
   });
 });

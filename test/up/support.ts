@@ -21,10 +21,12 @@ export function lives(pid: number): boolean {
   }
 }
 
-/** Ids of all processes whose command line names this directory. */
-export function processesOf(directory: string): number[] {
+/** Ids of all processes whose command line names this directory and has this part. */
+export function processesOf(directory: string, part = ""): number[] {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  return pids.map(Number).filter((pid) => lives(pid) && commandOf(pid).includes(directory));
+  return pids
+    .map(Number)
+    .filter((pid) => lives(pid) && commandOf(pid).includes(directory) && commandOf(pid).includes(part));
 }
 
 function commandOf(pid: number): string {
