@@ -16,11 +16,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { readRecords } from "../../coordinator/records/term-files.ts";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import { Probe } from "../../deploy/up/probe.ts";
 import { listen, type News } from "../../shared/broadcast/listener.ts";
 import { recipeHash } from "../../shared/config/canonical.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { METRICS } from "../../shared/metrics/registry.ts";
-import { coordinatorClient, type Done, unary } from "../../shared/rpc/clients.ts";
 import { bitsOf, linesOf, parseLines, readJson, summaryOf } from "./runs.ts";
 import { lives, lockstep, processesOf, type Scratch, scratch, until } from "./support.ts";
 
@@ -284,11 +284,9 @@ describe("up, asked for what cannot be", () => {
   });
 });
 
-async function inject(out: string, target: string, detail: string): Promise<string> {
-  const client = coordinatorClient(String(readJson(out, "endpoints.json").coordinator));
-  const done = await unary<Done>((callback) => client.control({ action: "inject", target, detail }, {}, callback));
-  client.close();
-  return done.message;
+async function inject(out: string, target: string, fault: string): Promise<string> {
+  const probe = Probe.ofDirectory(out, null);
+  return probe.inject(target, fault).finally(() => probe.close());
 }
 
 async function scrape(address: string): Promise<string> {
