@@ -39,7 +39,7 @@ const AT_THE_END: readonly unknown[] = ["last", "rest"];
 
 export const atTheEnd = ({ fault }: Cell): boolean => AT_THE_END.includes(fault.moment);
 
-/** A slow worker is no fault that heals; test/cluster/balance.test.ts has it. */
+/** A slow worker is no fault that heals; test/cluster/elastic.test.ts has it. */
 const FAULTS = Object.keys(WORKER_FAULTS).filter((name) => name !== "slow");
 
 /** Every fault at every moment. */
@@ -65,7 +65,7 @@ export function allCells(): Cell[] {
 }
 
 /** Snapshots are asked of the first member, also when all rest; whoever joins is the last. */
-export const targetAt = (moment: string | null): string =>
+const targetAt = (moment: string | null): string =>
   moment === "checkpoint" || moment === "rest" ? "first" : moment === "join" ? "worker-2" : "worker-1";
 
 /** Does the process of such a cell end, or its membership? `false`: the run goes on with the same members. */

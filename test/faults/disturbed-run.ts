@@ -7,7 +7,7 @@ import { faultText } from "../../shared/faults/fault.ts";
 import { STRIKES } from "../../shared/faults/strike.ts";
 import { type Lockstep, lockstep } from "../up/support.ts";
 import type { Cell } from "./cell.ts";
-import type { Mark, QuietRun } from "./quiet-run.ts";
+import type { QuietRun } from "./quiet-run.ts";
 
 export type EventLine = Readonly<Record<string, unknown>> & { readonly type: string; readonly time: string };
 
@@ -34,7 +34,7 @@ export class DisturbedRun {
   readonly #logs = new Map<string, LineTail>();
   readonly #seen: EventLine[] = [];
   readonly #struck: { readonly process: string; readonly fault: string; readonly time: number }[] = [];
-  readonly marks: Mark[] = [];
+  #step = -1;
   ended: { readonly code: number | null } | null = null;
 
   constructor(quiet: QuietRun, out: string, workers: number, more: readonly string[] = []) {
@@ -72,19 +72,14 @@ export class DisturbedRun {
 
   get step(): number {
     this.read();
-    return this.marks.at(-1)?.step ?? -1;
+    return this.#step;
   }
 
   /** Injects the cell's fault. Tried again while there is no such worker, or no coordinator. */
   async inject({ target, fault }: Cell): Promise<void> {
-    const text = faultText(fault);
-    await this.until(`${text} is taken by ${target}`, async () => {
-      const names = target === "all" ? this.names : [await this.processOf(target)];
-      if (names.some((name) => name === null)) return false;
-      for (const name of names) {
-        const taken = await this.#probe.inject(name === "coordinator" ? "" : name!, text).catch(() => null);
-        if (taken === null && target !== "all") return false;
-      }
+    await this.until(`${faultText(fault)} is taken by ${target}`, async () => {
+      if (target !== "all") return this.tryToInject({ target, fault });
+      for (const name of this.names) await this.tryToInject({ target: name, fault });
       return true;
     });
   }
@@ -94,7 +89,7 @@ export class DisturbedRun {
   }
 
   /** The process that a target stands for now; null where there is none. */
-  async processOf(target: string): Promise<string | null> {
+  async #processOf(target: string): Promise<string | null> {
     if (target === "rival") return "coordinator";
     if (target !== "first") return target;
     const status = await this.#probe.status();
@@ -103,7 +98,7 @@ export class DisturbedRun {
 
   /** Injects the fault if the process is there to take it. */
   async tryToInject({ target, fault }: Cell): Promise<boolean> {
-    const name = await this.processOf(target);
+    const name = await this.#processOf(target);
     if (name === null) return false;
     const answer = this.#probe.inject(name === "coordinator" ? "" : name, faultText(fault));
     return answer.then(
@@ -132,6 +127,16 @@ export class DisturbedRun {
   events(since = 0): EventLine[] {
     this.read();
     return this.#seen.filter(({ time }) => Date.parse(time) >= since);
+  }
+
+  /** Members lost since a time. */
+  lost(since = 0): number {
+    return this.events(since).filter(({ type, change }) => type === "worker" && change === "lost").length;
+  }
+
+  /** Views begun since a time. */
+  views(since = 0): number {
+    return this.events(since).filter(({ type }) => type === "view").length;
   }
 
   /** All workers compute and the run has moved on since. */
@@ -201,7 +206,7 @@ export class DisturbedRun {
       if (event.type !== "worker" || event.change !== "connected" || !this.#paced) continue;
       void this.#probe.inject(String(event.name), PACE).catch(() => {});
     }
-    this.marks.push(...(this.#steps.read() as unknown as Mark[]));
+    this.#step = Number(this.#steps.read().at(-1)?.step ?? this.#step);
     for (const name of [...this.names, "coordinator"]) {
       const tail = this.#logs.get(name) ?? new LineTail(join(this.out, "logs", `${name}.log`));
       this.#logs.set(name, tail);

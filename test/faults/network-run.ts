@@ -46,7 +46,6 @@ const PACE_MILLIS = 150;
 
 export interface NetworkResult {
   readonly name: string;
-  readonly failure: string | null;
   readonly skipped: boolean;
   readonly seconds: number;
 }
@@ -104,7 +103,7 @@ export async function playNetwork(
         await until("steps after it", () => Date.now() > at + 2500);
         await healed();
       }
-      onResult({ name: cell.name, failure: null, skipped, seconds: (Date.now() - started) / 1000 });
+      onResult({ name: cell.name, skipped, seconds: (Date.now() - started) / 1000 });
     }
     pace(0);
     const codes = await Promise.race([

@@ -72,26 +72,13 @@ export class Network {
   /** What a host sends passes at so many kilobits a second; what comes when its queue is full is lost. */
   slow(host: number, kilobits: number, queue = "100kb"): void {
     const bucket = ["rate", `${kilobits}kbit`, "burst", "4kb", "limit", queue];
-    const wrong = run("ip", [
-      "netns",
-      "exec",
-      this.#name(host),
-      "tc",
-      "qdisc",
-      "replace",
-      "dev",
-      "eth0",
-      "root",
-      "tbf",
-      ...bucket,
-    ]);
+    const wrong = this.#queue(host, "replace", "tbf", ...bucket);
     if (wrong !== null) throw new Error(wrong);
   }
 
   /** What a host sends is lost now and then. False where the system has no such queue. */
   drop(host: number, percent: number): boolean {
-    const loss = ["root", "netem", "loss", `${percent}%`];
-    return run("ip", ["netns", "exec", this.#name(host), "tc", "qdisc", "replace", "dev", "eth0", ...loss]) === null;
+    return this.#queue(host, "replace", "netem", "loss", `${percent}%`) === null;
   }
 
   /** All is well again. */
@@ -102,7 +89,7 @@ export class Network {
         ip("-n", name, "neigh", "del", this.address(other), "dev", "eth0");
         ip("-n", name, "route", "del", "unreachable", `${this.address(other)}/32`);
       }
-      run("ip", ["netns", "exec", name, "tc", "qdisc", "del", "dev", "eth0", "root"]);
+      this.#queue(host, "del");
     }
   }
 
@@ -113,6 +100,12 @@ export class Network {
 
   #others(host: number): number[] {
     return Array.from({ length: this.#hosts }, (_, other) => other).filter((other) => other !== host);
+  }
+
+  /** Changes the queue through which a host sends. What went wrong; null: nothing. */
+  #queue(host: number, change: string, ...queue: readonly string[]): string | null {
+    const [program, ...args] = this.on(host, ["tc", "qdisc", change, "dev", "eth0", "root", ...queue]);
+    return run(program!, args);
   }
 
   #name(host: number): string {

@@ -55,32 +55,24 @@ export async function play(
     if (!cells.every(atTheEnd)) await run.healed();
     for (const [index, cell] of cells.entries()) {
       rest = cells.slice(index + 1);
-      if (run.ended !== null || (!atTheEnd(cell) && run.step > quiet.steps - ROOM)) left.push(cell);
-      else {
-        const result = await playCell(run, cell);
-        // The run had not enough steps left to show it.
-        if (result.failure !== null && run.endedWell && index > 0) {
-          left.push(cell);
-          continue;
-        }
-        results.push(result);
-        onResult(result);
-        // Whatever comes behind it would only tell of this one.
-        if (result.failure !== null) throw new NotSeen(result.failure);
+      const room = run.ended === null && (atTheEnd(cell) || run.step <= quiet.steps - ROOM);
+      const result = room ? await playCell(run, cell) : null;
+      // The run had not enough steps left to show it.
+      if (result === null || (result.failure !== null && run.endedWell && index > 0)) {
+        left.push(cell);
+        continue;
       }
+      results.push(result);
+      onResult(result);
+      // Whatever comes behind it would only tell of this one.
+      if (result.failure !== null) throw new NotSeen(result.failure);
     }
-    run.hurry();
-    const code = await run.end();
+    const failure = await verdict(run, quiet);
     for (const [index, result] of results.entries()) {
       if (!atTheEnd(result.cell) || run.strikes(faultText(result.cell.fault), 0) > 0) continue;
       results[index] = { ...result, failure: "it did not strike" };
     }
-    return {
-      results,
-      left,
-      out,
-      failure: code === 0 ? judge(run, quiet) : `exit code ${code}: ${lastLine(run.words)}`,
-    };
+    return { results, left, out, failure };
   } catch (error) {
     if (!(error instanceof NotSeen)) throw error;
     return { results, left: [...left, ...rest], out, failure: error.message };
@@ -107,9 +99,7 @@ async function playCell(run: DisturbedRun, cell: Cell): Promise<CellResult> {
     if (!(error instanceof NotSeen)) throw error;
     failure = error.message;
   }
-  const events = run.events(started);
-  const lost = events.filter(({ type, change }) => type === "worker" && change === "lost").length;
-  const views = events.filter(({ type }) => type === "view").length;
+  const [lost, views] = [run.lost(started), run.views(started)];
   failure ??= atTheEnd(cell) ? null : implausible(cell, lost);
   return { cell, failure, seconds: (Date.now() - started) / 1000, lost, views };
 }
@@ -142,9 +132,12 @@ function implausible(cell: Cell, lost: number): string | null {
   return lost >= least ? null : `${lost} lost members, at least ${least} expected`;
 }
 
-/** What is wrong with a run that has ended by itself; null: it has the bits of the undisturbed one, step by step. */
-export function judge(run: DisturbedRun, quiet: QuietRun): string | null {
-  const lost = run.events().filter(({ type, change }) => type === "worker" && change === "lost").length;
+/** Lets a run end by itself. What is wrong with it; null: it has the bits of the undisturbed one, step by step. */
+export async function verdict(run: DisturbedRun, quiet: QuietRun): Promise<string | null> {
+  run.hurry();
+  const code = await run.end();
+  if (code !== 0) return `exit code ${code}: ${lastLine(run.words)}`;
+  const lost = run.lost();
   const survived = Number(summaryOf(run.out).failuresSurvived);
   return judgeFiles(run.out, quiet) ?? (survived > lost ? `${survived} failures, ${lost} told` : null);
 }

@@ -5,8 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Random } from "../simulation/clock.ts";
 import { allCells, atTheEnd, type Cell, parseCell } from "./cell.ts";
-import { DisturbedRun, lastLine, NotSeen } from "./disturbed-run.ts";
-import { judge } from "./play.ts";
+import { DisturbedRun, NotSeen } from "./disturbed-run.ts";
+import { verdict } from "./play.ts";
 import { type QuietRun, quietRun } from "./quiet-run.ts";
 
 /**
@@ -69,9 +69,7 @@ async function soak(quiet: QuietRun, seed: number): Promise<string | null> {
   const started = Date.now();
   try {
     await disturb(run, random);
-    run.hurry();
-    const code = await run.end();
-    failure = code === 0 ? judge(run, quiet) : `exit code ${code}: ${lastLine(run.words)}`;
+    failure = await verdict(run, quiet);
     if (run.struck.length < wanted) failure ??= `only ${run.struck.length} faults struck`;
   } catch (error) {
     if (!(error instanceof NotSeen)) throw error;
@@ -79,12 +77,10 @@ async function soak(quiet: QuietRun, seed: number): Promise<string | null> {
   } finally {
     await run.abandon();
   }
-  const lost = run.events().filter(({ type, change }) => type === "worker" && change === "lost").length;
-  const views = run.events().filter(({ type }) => type === "view").length;
   const seconds = ((Date.now() - started) / 1000).toFixed(0);
   say(
-    `${failure === null ? "ok    " : "FAILED"} seed ${seed}  ${workers} workers  ${run.struck.length} faults, ${lost} lost, ` +
-      `${views} views  ${seconds} s${failure === null ? "" : `  ${failure}`}`,
+    `${failure === null ? "ok    " : "FAILED"} seed ${seed}  ${workers} workers  ${run.struck.length} faults, ${run.lost()} lost, ` +
+      `${run.views()} views  ${seconds} s${failure === null ? "" : `  ${failure}`}`,
   );
   if (failure === null && !values.keep) rmSync(run.out, { recursive: true, force: true });
   if (failure !== null) {
