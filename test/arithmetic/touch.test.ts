@@ -1,11 +1,9 @@
-import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { createMemory, planMemory } from "../../worker/memory/plan.ts";
 import { touch, usedSoon } from "../../worker/memory/touch.ts";
 
 const MEGABYTE = 2 ** 20;
-const residentMegabytes = () =>
-  Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))![1]) / 1024;
+const residentMegabytes = () => process.memoryUsage.rss() / MEGABYTE;
 
 test("what the first step and the first checkpoint write is resident afterwards, and what lay there is unchanged", () => {
   const floats = 2 * MEGABYTE;

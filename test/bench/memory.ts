@@ -1,9 +1,10 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { LineTail } from "../../deploy/up/line-tail.ts";
 import { Cluster } from "./cluster.ts";
 import { type Growth, growthsOf, type Sample } from "./memory/slopes.ts";
 
@@ -73,17 +74,9 @@ async function ask(pid: number, file: string, count: number): Promise<Omit<Sampl
   const deadline = performance.now() + WAIT;
   for (;;) {
     await sleep(100);
-    const lines = linesOf(file);
-    if (lines.length >= count) return sampleOf(JSON.parse(lines[count - 1]!) as Threads);
+    const answer = new LineTail(file).read()[count - 1];
+    if (answer !== undefined) return sampleOf(answer as unknown as Threads);
     if (performance.now() > deadline) return null;
-  }
-}
-
-function linesOf(file: string): string[] {
-  try {
-    return readFileSync(file, "utf8").split("\n").slice(0, -1);
-  } catch {
-    return [];
   }
 }
 

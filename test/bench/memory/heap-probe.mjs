@@ -1,7 +1,7 @@
 // Preloaded into every thread of a process that is measured (node --expose-gc --import this): on SIGUSR2 each thread
 // collects its garbage, and the main thread appends what is left to $LOCKSTEP_HEAP_FOLDER/<process id>.ndjson. Threads
 // that wait without turning their event loop do not answer in time and are left out; resident memory counts them too.
-import { appendFileSync, readFileSync } from "node:fs";
+import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { getHeapStatistics } from "node:v8";
 import { BroadcastChannel, isMainThread, threadId } from "node:worker_threads";
@@ -26,9 +26,8 @@ if (isMainThread) {
     asking.postMessage("measure");
     setTimeout(() => {
       const all = [used(), ...threads];
-      const resident = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync("/proc/self/status", "latin1"))[1]) * 1024;
       const file = join(process.env.LOCKSTEP_HEAP_FOLDER, `${process.pid}.ndjson`);
-      appendFileSync(file, `${JSON.stringify({ resident, threads: all })}\n`);
+      appendFileSync(file, `${JSON.stringify({ resident: process.memoryUsage.rss(), threads: all })}\n`);
     }, PATIENCE);
   });
 } else {
