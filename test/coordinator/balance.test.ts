@@ -13,17 +13,11 @@ function run(cluster: Cluster, steps: number, speeds: (step: number) => Record<s
   }
 }
 
-function started(...names: string[]): Cluster {
-  const cluster = new Cluster({ workers: names.length });
-  for (const name of names) cluster.join(name);
-  return cluster;
-}
-
 const moves = (cluster: Cluster) => cluster.views.filter((view) => view.includes("balance")).length;
 
 describe("shards follow measured speed", () => {
   test("a worker of a third of the speed keeps a third of the shards, after the set number of steps", () => {
-    const cluster = started("a", "b");
+    const cluster = Cluster.of(["a", "b"]);
     expect(cluster.shards).toEqual({ a: "0-4", b: "4-8" });
     run(cluster, 20, () => ({ a: 10, b: 30 }));
     expect(cluster.shards).toEqual({ a: "0-4", b: "4-8" });
@@ -35,27 +29,23 @@ describe("shards follow measured speed", () => {
   });
 
   test("a gain below the threshold moves nothing", () => {
-    const cluster = started("a", "b");
+    const cluster = Cluster.of(["a", "b"]);
     // 3 and 5 shards would take 84 instead of 96 ms: 12.5 %.
     run(cluster, 500, () => ({ a: 24, b: 16.8 }));
     expect(moves(cluster)).toBe(0);
-    const generous = new Cluster({ workers: 2, balance: { gain: 0.1, steps: 20 } });
-    generous.join("a");
-    generous.join("b");
+    const generous = Cluster.of(["a", "b"], { balance: { gain: 0.1, steps: 20 } });
     run(generous, 30, () => ({ a: 24, b: 16.8 }));
     expect(moves(generous)).toBe(1);
   });
 
   test("a gain of 1 turns it off", () => {
-    const cluster = new Cluster({ workers: 2, balance: { gain: 1, steps: 1 } });
-    cluster.join("a");
-    cluster.join("b");
+    const cluster = Cluster.of(["a", "b"], { balance: { gain: 1, steps: 1 } });
     run(cluster, 200, () => ({ a: 1, b: 1000 }));
     expect(moves(cluster)).toBe(0);
   });
 
   test("a worker that is slow for fewer steps than set keeps its shards", () => {
-    const cluster = started("a", "b");
+    const cluster = Cluster.of(["a", "b"]);
     run(cluster, 600, (step) => ({ a: 10, b: step % 20 < 15 ? 100 : 10 }));
     expect(moves(cluster)).toBe(0);
   });
@@ -64,7 +54,7 @@ describe("shards follow measured speed", () => {
     fc.assert(
       fc.property(fc.integer(), fc.integer({ min: 2, max: 5 }), (seed, count) => {
         const names = Array.from({ length: count }, (_, i) => `w${i}`);
-        const cluster = started(...names);
+        const cluster = Cluster.of(names);
         const random = new Random(seed);
         run(cluster, 2000, () => Object.fromEntries(names.map((name) => [name, 20 * (0.875 + random.next() / 4)])));
         expect(moves(cluster)).toBe(0);
@@ -74,7 +64,7 @@ describe("shards follow measured speed", () => {
   });
 
   test("speeds that change places every 60 steps: each move waits twice as long as the one before, so that they end", () => {
-    const cluster = started("a", "b");
+    const cluster = Cluster.of(["a", "b"]);
     run(cluster, 6000, (step) => (Math.floor(step / 60) % 2 === 0 ? { a: 10, b: 40 } : { a: 40, b: 10 }));
     // One after 20 steps, one after 40; the third would need 80 in a row. Moves are forgotten after 2,000 steps.
     expect(moves(cluster)).toBeLessThanOrEqual(2 * 3 + 1);
@@ -85,8 +75,7 @@ describe("shards follow measured speed", () => {
     fc.assert(
       fc.property(fc.integer(), fc.integer({ min: 2, max: 6 }), fc.integer({ min: 1, max: 17 }), (seed, count, V) => {
         const names = Array.from({ length: Math.min(count, V) }, (_, i) => `w${i}`);
-        const cluster = new Cluster({ workers: names.length, shards: V });
-        for (const name of names) cluster.join(name);
+        const cluster = Cluster.of(names, { shards: V });
         const random = new Random(seed);
         const steps = 1000;
         run(cluster, steps, () => Object.fromEntries(names.map((name) => [name, 1 + 200 * random.next() ** 3])));
@@ -108,7 +97,7 @@ describe("shards follow measured speed", () => {
   });
 
   test("a worker too slow to help gets nothing, is tried again later, and each failure doubles the wait", () => {
-    const cluster = started("a", "b", "c");
+    const cluster = Cluster.of(["a", "b", "c"]);
     const speeds = { a: 10, b: 10, c: 1000 };
     run(cluster, 25, () => speeds);
     expect(cluster.shards).toEqual({ a: "0-4", b: "4-8", c: "8-8" });
@@ -131,7 +120,7 @@ describe("shards follow measured speed", () => {
   });
 
   test("while somebody joins or is not yet measured nothing moves; who was never measured is taken for the middle one", () => {
-    const cluster = started("a", "b");
+    const cluster = Cluster.of(["a", "b"]);
     run(cluster, 30, () => ({ a: 10, b: 30 }));
     expect(cluster.shards).toEqual({ a: "0-6", b: "6-8" });
     cluster.join("c");
@@ -148,8 +137,7 @@ describe("shards follow measured speed", () => {
 
 describe("more workers than shards", () => {
   test("one too many is a standby, says so once, and takes the place of whoever leaves", () => {
-    const cluster = new Cluster({ workers: 2, shards: 2 });
-    for (const name of ["a", "b", "c"]) cluster.join(name);
+    const cluster = Cluster.of(["a", "b", "c"], { workers: 2, shards: 2 });
     run(cluster, 5, () => ({ a: 10, b: 10 }));
     const standbys = () => cluster.events.filter((e) => e.type === "worker" && e.change === "standby");
     expect(standbys()).toMatchObject([{ name: "c", why: expect.stringContaining("all 2 shards have a worker") }]);

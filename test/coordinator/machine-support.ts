@@ -10,12 +10,18 @@ import {
 import { DEFAULT_BALANCE } from "../../shared/config/schema.ts";
 import { DEFAULT_TIMING } from "../../shared/config/timing.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
-import { type Incarnation, type Tip, type View, type ViewId, viewName } from "../../shared/protocol/view.ts";
+import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
 
-export const ROOT: Tip = { step: 0, lineage: "root", stateHash: "h0" };
+const ROOT: Tip = { step: 0, lineage: "root", stateHash: "h0" };
 export const tipAt = (at: number): Tip => (at === 0 ? ROOT : { step: at, lineage: `l${at}`, stateHash: `h${at}` });
 
 const EMPTY: History = { views: [], ledgerTip: null, skipped: 0, checkpoint: null, fingerprint: null, root: null };
+
+/** What a coordinator finds of a run that has come to this step. */
+export const historyAt = (at: number, changes: Partial<History>): History => ({
+  ...{ ...EMPTY, ledgerTip: tipAt(at), fingerprint: ["f"], root: "root" },
+  ...changes,
+});
 
 /**
  * The coordinator's machine with hand-made workers, on a clock that the test moves. Workers answer what is asked of them
@@ -75,12 +81,34 @@ export class Cluster {
     return { tip: tipAt(this.at), whole: true, view, entries: [] };
   }
 
-  /** A worker that has loaded everything. */
-  join(name: string, host = "host"): void {
+  /** A cluster of as many workers as there are names, all of them there. */
+  static of(names: readonly string[], settings: Partial<Settings> = {}): Cluster {
+    const cluster = new Cluster({ workers: names.length, ...settings });
+    for (const name of names) cluster.join(name);
+    return cluster;
+  }
+
+  private hello(name: string, promised: ViewId | null, standing: Standing | null): void {
+    const who = { incarnation: name as Incarnation, name, host: "host", pid: 1, version: "0" };
+    const hello = { ...who, address: `${name}:1`, httpAddress: "", labels: {}, promised, standing };
+    this.feed({ kind: "hello", hello: { kind: "hello", ...hello } });
+  }
+
+  /** A worker dials again that was in this view before and has kept its state. */
+  back(name: string, view: ViewId = this.machine.installed!.id, promised: ViewId = view): void {
+    this.hello(name, promised, this.standing(view));
+  }
+
+  /** A worker's process is gone. */
+  die(name: string): void {
     const incarnation = name as Incarnation;
-    const address = `${name}:1`;
-    const who = { incarnation, name, host, pid: 1, version: "0", address, httpAddress: "", labels: {} };
-    this.feed({ kind: "hello", hello: { kind: "hello", ...who, promised: null, standing: null } });
+    this.feed({ kind: "disconnected", incarnation });
+    this.feed({ kind: "refused", incarnation });
+  }
+
+  /** A worker that has loaded everything. */
+  join(name: string): void {
+    this.hello(name, null, null);
     const facts = { parameters: 1, weightBytes: 4, stateBytes: 4, sections: [] };
     this.message(name, { kind: "ready", fingerprint: ["f"], root: "root", standing: this.standing(null), facts });
   }
@@ -130,9 +158,5 @@ export class Cluster {
   /** Names and reasons of planned views that took effect. */
   get views(): string[] {
     return this.events.flatMap((e) => (e.type === "view" ? [`${e.id} ${e.reason}`] : []));
-  }
-
-  get name(): string {
-    return this.machine.installed === null ? "" : viewName(this.machine.installed.id);
   }
 }

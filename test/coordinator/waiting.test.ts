@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { DEFAULT_TIMING } from "../../shared/config/timing.ts";
+import type { Progress } from "../../shared/protocol/messages.ts";
 import type { ViewId } from "../../shared/protocol/view.ts";
-import { Cluster, tipAt } from "./machine-support.ts";
+import { Cluster, historyAt, tipAt } from "./machine-support.ts";
 
 const waits = (cluster: Cluster) => cluster.events.flatMap((e) => (e.type === "waiting" ? [e.detail] : []));
 const outcome = (cluster: Cluster) => cluster.actions.find((action) => action.kind === "finish");
@@ -9,9 +10,14 @@ const lost = (cluster: Cluster) =>
   cluster.events.flatMap((e) => (e.type === "worker" && e.change === "lost" ? [`${e.name}: ${e.why}`] : []));
 
 /** Time passes; these workers are heard. */
-function pass(cluster: Cluster, millis: number, heard: Record<string, number> = {}): void {
+function pass(
+  cluster: Cluster,
+  millis: number,
+  heard: Record<string, number> = {},
+  more: Partial<Progress> = {},
+): void {
   for (const end = cluster.now + millis; cluster.now < end; ) {
-    cluster.beat(heard);
+    cluster.beat(heard, more);
     cluster.tick();
   }
 }
@@ -25,8 +31,7 @@ describe("a run that cannot go on", () => {
     expect(cluster.shards).toEqual({ a: "0-4", b: "4-8" });
     expect(cluster.machine.waiting).toBeNull();
 
-    cluster.feed({ kind: "disconnected", incarnation: "b" as never });
-    cluster.feed({ kind: "refused", incarnation: "b" as never });
+    cluster.die("b");
     const told = "1 of at least 2 workers is there: b was lost";
     expect(waits(cluster).at(-1)).toBe(told);
     expect(cluster.machine.waiting?.detail).toBe(told);
@@ -43,15 +48,7 @@ describe("a run that cannot go on", () => {
   });
 
   test("gives up after maxWait with a code, the checkpoint kept", () => {
-    const history = {
-      views: [],
-      ledgerTip: tipAt(40),
-      skipped: 0,
-      checkpoint: tipAt(40),
-      fingerprint: ["f"],
-      root: "root",
-    };
-    const cluster = new Cluster({ workers: 1, minWorkers: 1 }, history);
+    const cluster = new Cluster({ workers: 1, minWorkers: 1 }, historyAt(40, { checkpoint: tipAt(40) }));
     pass(cluster, DEFAULT_TIMING.maxWait);
     expect(outcome(cluster)).toBeUndefined();
     pass(cluster, 200);
@@ -67,9 +64,7 @@ describe("a run that cannot go on", () => {
   });
 
   test("all workers die: the run waits, and the first who comes loads the newest checkpoint", () => {
-    const cluster = new Cluster({ workers: 2 });
-    cluster.join("a");
-    cluster.join("b");
+    const cluster = Cluster.of(["a", "b"]);
     cluster.at = 7;
     cluster.machine.checkpoint = tipAt(5);
     cluster.machine.recent.set(7, tipAt(7));
@@ -86,11 +81,9 @@ describe("a run that cannot go on", () => {
   });
 
   test("names whose answer it needs; whoever is heard and does not answer is evicted after answerTimeout, and no sooner", () => {
-    const cluster = new Cluster({ workers: 3 });
-    for (const name of ["a", "b", "c"]) cluster.join(name);
+    const cluster = Cluster.of(["a", "b", "c"]);
     cluster.mute.add("b");
-    cluster.feed({ kind: "disconnected", incarnation: "c" as never });
-    cluster.feed({ kind: "refused", incarnation: "c" as never });
+    cluster.die("c");
     pass(cluster, DEFAULT_TIMING.answerTimeout - 200, { a: 10, b: 10 });
     expect(waits(cluster).at(-1)).toBe("b must answer before view 1.2");
     expect(lost(cluster)).toEqual(["c: its process is gone"]);
@@ -107,8 +100,7 @@ describe("no step and no silence", () => {
   });
 
   test("says which step and who holds it up before the budget, evicts that one after it; twice, and it is not waited for", () => {
-    const cluster = new Cluster({ workers: 3 });
-    for (const name of ["a", "b", "c"]) cluster.join(name);
+    const cluster = Cluster.of(["a", "b", "c"]);
     const stuck = (millis: number) => {
       for (const end = cluster.now + millis; cluster.now < end; ) {
         cluster.beat({ a: 10, c: 10 }, blamed("b"));
@@ -125,14 +117,9 @@ describe("no step and no silence", () => {
   });
 
   test("where nobody owes anything all are asked where they stand, and the mute one goes", () => {
-    const cluster = new Cluster({ workers: 2 });
-    for (const name of ["a", "b"]) cluster.join(name);
+    const cluster = Cluster.of(["a", "b"]);
     cluster.mute.add("b");
-    const quiet = { phase: "update" as const };
-    for (const end = cluster.now + 30_000; cluster.now < end; ) {
-      cluster.beat({ a: 10, b: 10 }, quiet);
-      cluster.tick();
-    }
+    pass(cluster, 30_000, { a: 10, b: 10 }, { phase: "update" });
     expect(cluster.views.at(-1)).toContain("nobody to blame");
     expect(lost(cluster)).toEqual(["b: it is heard and does not answer"]);
   });
@@ -140,52 +127,28 @@ describe("no step and no silence", () => {
 
 describe("silence", () => {
   test("of one evicts after the time-out; of all at once only after the grace; and never while our own clock jumped", () => {
-    const one = new Cluster({ workers: 2 });
-    for (const name of ["a", "b"]) one.join(name);
+    const one = Cluster.of(["a", "b"]);
     pass(one, DEFAULT_TIMING.heartbeatTimeout + 200, { a: 10 });
     expect(lost(one)).toEqual([expect.stringMatching(/^b: silent for 1[56]\d\d ms/)]);
 
-    const all = new Cluster({ workers: 2 });
-    for (const name of ["a", "b"]) all.join(name);
+    const all = Cluster.of(["a", "b"]);
     pass(all, DEFAULT_TIMING.grace - 200);
     expect(lost(all)).toEqual([]);
     pass(all, 500);
     expect(lost(all)).toHaveLength(2);
 
-    const jump = new Cluster({ workers: 2 });
-    for (const name of ["a", "b"]) jump.join(name);
+    const jump = Cluster.of(["a", "b"]);
     jump.tick(60_000);
     pass(jump, DEFAULT_TIMING.heartbeatTimeout - 200);
     expect(lost(jump)).toEqual([]);
   });
 
   test("after a take-over nobody is evicted for two time-outs", () => {
-    const before = new Cluster({ workers: 2 });
-    for (const name of ["a", "b"]) before.join(name);
+    const before = Cluster.of(["a", "b"]);
     const view = before.machine.installed!;
-    const history = {
-      views: [view],
-      ledgerTip: tipAt(3),
-      skipped: 0,
-      checkpoint: null,
-      fingerprint: ["f"],
-      root: "root",
-    };
-    const cluster = new Cluster({ term: 2, workers: 2 }, history);
-    const who = {
-      incarnation: "a" as never,
-      name: "a",
-      host: "host",
-      pid: 1,
-      version: "0",
-      address: "a:1",
-      httpAddress: "",
-    };
+    const cluster = new Cluster({ term: 2, workers: 2 }, historyAt(3, { views: [view] }));
     cluster.at = 3;
-    cluster.feed({
-      kind: "hello",
-      hello: { kind: "hello", ...who, labels: {}, promised: view.id, standing: cluster.standing(view.id) },
-    });
+    cluster.back("a", view.id);
     pass(cluster, 2 * DEFAULT_TIMING.heartbeatTimeout - 200, { a: 10 });
     expect(waits(cluster).at(-1)).toBe("members of the last view may come back");
     expect(cluster.machine.installed).toBeNull();
@@ -195,26 +158,11 @@ describe("silence", () => {
   });
 
   test("a view is not taken over where a member has promised a higher one: it is closed, though it was in that view", () => {
-    const before = new Cluster({ workers: 1 });
-    before.join("a");
-    const view = before.machine.installed!;
-    const history = {
-      views: [view],
-      ledgerTip: tipAt(3),
-      skipped: 0,
-      checkpoint: null,
-      fingerprint: ["f"],
-      root: "root",
-    };
+    const view = Cluster.of(["a"]).machine.installed!;
     const takeOver = (promised: ViewId) => {
-      const cluster = new Cluster({ term: 2, workers: 1 }, history);
-      const who = { incarnation: "a" as never, name: "a", host: "host", pid: 1, version: "0", address: "a:1" };
+      const cluster = new Cluster({ term: 2, workers: 1 }, historyAt(3, { views: [view] }));
       cluster.at = 3;
-      const standing = cluster.standing(view.id);
-      cluster.feed({
-        kind: "hello",
-        hello: { kind: "hello", ...who, httpAddress: "", labels: {}, promised, standing },
-      });
+      cluster.back("a", view.id, promised);
       return cluster.machine.installed?.id ?? null;
     };
     expect(takeOver(view.id)).toEqual(view.id);
@@ -222,33 +170,11 @@ describe("silence", () => {
   });
 
   test("a quarantine doubles with each eviction and is kept in an unplanned change, unless there is nobody else", () => {
-    const cluster = new Cluster({ workers: 3 });
-    for (const name of ["a", "b", "c"]) cluster.join(name);
-    const back = (name: string) => {
-      const who = {
-        incarnation: name as never,
-        name,
-        host: "host",
-        pid: 1,
-        version: "0",
-        address: `${name}:1`,
-        httpAddress: "",
-      };
-      cluster.feed({
-        kind: "hello",
-        hello: {
-          kind: "hello",
-          ...who,
-          labels: {},
-          promised: cluster.machine.installed!.id,
-          standing: cluster.standing(),
-        },
-      });
-    };
+    const cluster = Cluster.of(["a", "b", "c"]);
     const times: number[] = [];
     for (let i = 0; i < 4; i++) {
       pass(cluster, DEFAULT_TIMING.heartbeatTimeout + 200, { a: 10, b: 10 });
-      back("c");
+      cluster.back("c");
       const from = cluster.now;
       while (cluster.planned === null) {
         cluster.beat({ a: 10, b: 10, c: 10 });
@@ -266,12 +192,10 @@ describe("silence", () => {
     }
     // A change while c is out: it answers, and waits for its time.
     pass(cluster, DEFAULT_TIMING.heartbeatTimeout + 200, { a: 10, b: 10 });
-    back("c");
-    cluster.feed({ kind: "disconnected", incarnation: "b" as never });
-    cluster.feed({ kind: "refused", incarnation: "b" as never });
+    cluster.back("c");
+    cluster.die("b");
     expect(cluster.shards).toEqual({ a: "0-8" });
-    cluster.feed({ kind: "disconnected", incarnation: "a" as never });
-    cluster.feed({ kind: "refused", incarnation: "a" as never });
+    cluster.die("a");
     expect(cluster.shards).toEqual({ c: "0-8" });
   });
 });
@@ -281,8 +205,7 @@ describe("leaving", () => {
   const released = (cluster: Cluster) => cluster.actions.some((x) => x.kind === "send" && x.message.kind === "release");
 
   test("the last worker waits until a state from after its request is a checkpoint, and says so", () => {
-    const cluster = new Cluster({ workers: 1 });
-    cluster.join("a");
+    const cluster = Cluster.of(["a"]);
     leave(cluster);
     expect(waits(cluster).at(-1)).toBe("a will leave once its state is a checkpoint");
     expect(cluster.actions.filter((x) => x.kind === "send" && x.message.kind === "snapshot")).toHaveLength(1);
@@ -296,8 +219,7 @@ describe("leaving", () => {
   });
 
   test("on a full disk it goes after leaveTimeout, and the event says that its state was not kept", () => {
-    const cluster = new Cluster({ workers: 1 });
-    cluster.join("a");
+    const cluster = Cluster.of(["a"]);
     cluster.machine.recent.set(0, tipAt(0));
     leave(cluster);
     for (const end = cluster.now + DEFAULT_TIMING.leaveTimeout + 200; cluster.now < end; ) {
@@ -314,8 +236,7 @@ describe("leaving", () => {
   });
 
   test("where others stay a leave is a planned view, and the leaver is let go once all have switched", () => {
-    const cluster = new Cluster({ workers: 2 });
-    for (const name of ["a", "b"]) cluster.join(name);
+    const cluster = Cluster.of(["a", "b"]);
     leave(cluster);
     expect(cluster.planned?.members.map((m) => m.incarnation)).toEqual(["b"]);
     expect(released(cluster)).toBe(false);
