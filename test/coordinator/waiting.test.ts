@@ -99,7 +99,7 @@ describe("no step and no silence", () => {
     phase: "exchange" as const,
   });
 
-  test("says which step and who holds it up before the budget, evicts that one after it; twice, and it is not waited for", () => {
+  test("says which step and who holds it up before the budget, and evicts that one after it", () => {
     const cluster = Cluster.of(["a", "b", "c"]);
     const stuck = (millis: number) => {
       for (const end = cluster.now + millis; cluster.now < end; ) {
