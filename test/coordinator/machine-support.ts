@@ -11,6 +11,7 @@ import { DEFAULT_BALANCE } from "../../shared/config/schema.ts";
 import { DEFAULT_TIMING } from "../../shared/config/timing.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
+import { helloOf } from "./support.ts";
 
 const ROOT: Tip = { step: 0, lineage: "root", stateHash: "h0" };
 export const tipAt = (at: number): Tip => (at === 0 ? ROOT : { step: at, lineage: `l${at}`, stateHash: `h${at}` });
@@ -89,9 +90,7 @@ export class Cluster {
   }
 
   private hello(name: string, promised: ViewId | null, standing: Standing | null): void {
-    const who = { incarnation: name as Incarnation, name, host: "host", pid: 1, version: "0" };
-    const hello = { ...who, address: `${name}:1`, httpAddress: "", labels: {}, promised, standing };
-    this.feed({ kind: "hello", hello: { kind: "hello", ...hello } });
+    this.feed({ kind: "hello", hello: { ...helloOf(name as Incarnation, name), promised, standing } });
   }
 
   /** A worker dials again that was in this view before and has kept its state. */

@@ -8,7 +8,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import { resolved } from "../config/support.ts";
-import { codeOf, entry, hex } from "./support.ts";
+import { codeOf, entry, helloOf, hex } from "./support.ts";
 
 const W = hex(1, 16) as Incarnation;
 const standing = { tip: { step: 0, lineage: hex(9, 64), stateHash: hex(9, 16) }, whole: true, view: null, entries: [] };
@@ -50,10 +50,7 @@ function reign(more: Partial<RulerParts> = {}, history: Partial<History> = {}) {
     return message?.kind === "prepare" ? message.id : message?.kind === "install" ? message.view.id : expect.fail(kind);
   };
   const form = async () => {
-    ruler.hello({
-      ...{ kind: "hello", incarnation: W, name: "w", host: "h", pid: 1, version: "0", address: "127.0.0.1:1" },
-      ...{ httpAddress: "", labels: {}, promised: null, standing: null },
-    });
+    ruler.hello(helloOf(W));
     say({ kind: "ready", fingerprint: ["f"], root: hex(9, 64), standing, facts });
     await flush();
     say({ kind: "answer", id: idOf("prepare"), standing });

@@ -4,7 +4,7 @@ import { type SessionCall, Sessions } from "../../coordinator/sessions.ts";
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation } from "../../shared/protocol/view.ts";
 import { type Envelope, wireWorkerMessage } from "../../shared/rpc/convert.ts";
-import { entry, hex } from "./support.ts";
+import { entry, helloOf, hex } from "./support.ts";
 
 const W = hex(1, 16) as Incarnation;
 
@@ -39,10 +39,7 @@ function open() {
   };
   return { sessions, heard, dial };
 }
-const hello: WorkerMessage = {
-  ...{ kind: "hello", incarnation: W, name: "w", host: "h", pid: 1, version: "0", address: "127.0.0.1:1" },
-  ...{ httpAddress: "", labels: {}, promised: null, standing: null },
-};
+const hello = helloOf(W);
 const evaluated: WorkerMessage = { kind: "evaluated", batch: 1 };
 
 describe("a worker's session", () => {

@@ -5,6 +5,7 @@ import { type Incarnation, ownersOf, type Tip, type View, type ViewId, viewName 
 import { advance, standingOf } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
 import type { Cluster, Reign } from "./cluster.ts";
+import { helloOf } from "./support.ts";
 
 /** Virtual milliseconds. */
 const COMPUTE = 20;
@@ -53,7 +54,7 @@ export class SmallWorker {
     const { reign } = this.#cluster;
     if (reign === null) return this.later(100, () => this.dial());
     this.link = reign;
-    reign.hear(() => reign.ruler.hello(this.#hello() as Extract<WorkerMessage, { kind: "hello" }>));
+    reign.hear(() => reign.ruler.hello(this.#hello()));
   }
 
   hangUp(): void {
@@ -91,13 +92,10 @@ export class SmallWorker {
 
   #standing = () => standingOf(this.member);
 
-  #hello(): WorkerMessage {
-    const { incarnation } = this;
-    return {
-      ...{ kind: "hello", incarnation, name: incarnation.slice(-1), host: "h", pid: 1, version: "0" },
-      ...{ address: `${incarnation}:1`, httpAddress: "", labels: {}, promised: this.member.promised },
-      standing: this.#said ? this.#standing() : null,
-    };
+  #hello() {
+    const { incarnation, member } = this;
+    const standing = this.#said ? this.#standing() : null;
+    return { ...helloOf(incarnation, incarnation.slice(-1)), promised: member.promised, standing };
   }
 
   #dispatch(event: MemberEvent): void {

@@ -6,7 +6,7 @@ import { StateHash } from "../../coordinator/checkpoints/state-hash.ts";
 import type { DurableRecord } from "../../coordinator/records/record.ts";
 import { type Store, takeTerm } from "../../coordinator/records/term-files.ts";
 import { LockstepError } from "../../shared/errors.ts";
-import type { ModelFacts } from "../../shared/protocol/messages.ts";
+import type { ModelFacts, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
 
@@ -46,6 +46,12 @@ export async function codeOf(action: () => unknown): Promise<string> {
 }
 
 export const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
+
+/** The first message of a worker that has promised nothing and has nothing yet. */
+export const helloOf = (incarnation: Incarnation, name = "w"): Extract<WorkerMessage, { kind: "hello" }> => ({
+  ...{ kind: "hello", incarnation, name, host: "host", pid: 1, version: "0", address: `${incarnation}:1` },
+  ...{ httpAddress: "", labels: {}, promised: null, standing: null },
+});
 
 /** A ledger entry whose digests tell step and shard. */
 export function entry(step: number, shards = 2, changes: Partial<LedgerEntry> = {}): LedgerEntry {

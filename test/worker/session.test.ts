@@ -3,6 +3,7 @@ import type { Incarnation } from "../../shared/protocol/view.ts";
 import { type Envelope, wireCoordinatorMessage } from "../../shared/rpc/convert.ts";
 import { channelOptions, coordinatorService, grpc, listen } from "../../shared/rpc/service.ts";
 import { Session } from "../../worker/session.ts";
+import { helloOf } from "../coordinator/support.ts";
 
 type Call = grpc.ServerDuplexStream<Envelope, Envelope>;
 
@@ -27,10 +28,7 @@ async function dialled(answer: (call: Call, stream: number) => void) {
   const malformed: { readonly error: unknown; readonly often: boolean }[] = [];
   const session = new Session({
     ...{ coordinator, redialFirst: 1, redialMax: 5, silence: 60_000 },
-    hello: () => ({
-      ...{ kind: "hello", incarnation: "0123456789abcdef" as Incarnation, name: "w", host: "h", pid: 1, version: "0" },
-      ...{ address: "127.0.0.1:1", httpAddress: "", labels: {}, promised: null, standing: null },
-    }),
+    hello: () => helloOf("0123456789abcdef" as Incarnation),
     onMessage: ({ kind }) => messages.push(kind),
     onState: () => {},
     onMalformed: (error, often) => {
