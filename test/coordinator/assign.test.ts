@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { assignShards, slowestOf } from "../../coordinator/machine/assign.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
+import { expectCover } from "./support.ts";
 
 /** Nodes of the canonical tree inside [from, to), counted by walking it: an oracle of its own. */
 function nodesOf(from: number, to: number, low: number, high: number): number {
@@ -38,20 +39,6 @@ function best(shards: number, times: readonly number[]): { readonly slowest: num
 }
 
 const sizesOf = (ranges: readonly ShardRange[]) => ranges.map(({ from, to }) => to - from);
-
-/** All shards once, in the order of the workers. */
-function expectCover(shards: number, ranges: readonly ShardRange[]): void {
-  let next = 0;
-  for (const { from, to } of ranges) {
-    if (from === to) expect(from).toBe(shards);
-    else {
-      expect(from).toBe(next);
-      expect(to).toBeGreaterThan(from);
-      next = to;
-    }
-  }
-  expect(next).toBe(shards);
-}
 
 const time = fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 1_000_000_000 }));
 

@@ -6,9 +6,8 @@ import { LineFile } from "../../coordinator/files/line-file.ts";
 import { StepsFile } from "../../coordinator/files/steps-file.ts";
 import { type DurableRecord, finalRecord } from "../../coordinator/records/record.ts";
 import { resolved } from "../config/support.ts";
+import { noRoom } from "./simulated-checkpoints.ts";
 import { entry, hex, temporary } from "./support.ts";
-
-const noRoom = () => Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });
 
 describe("a file of lines", () => {
   test("cuts off the torn line of a crash and goes on behind it", async () => {

@@ -2,6 +2,7 @@ import { readFileSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
 import { openLog } from "../../shared/process/log.ts";
+import { noRoom } from "./simulated-checkpoints.ts";
 import { temporary } from "./support.ts";
 
 vi.mock("node:fs", async (original) => {
@@ -16,7 +17,7 @@ test("a log on a full disk ends no process, and says what it lacks when there is
   log.info("before");
   let room = 20;
   vi.mocked(writeSync).mockImplementation(((descriptor: number, bytes: Buffer) => {
-    if (room === 0) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    if (room === 0) throw noRoom();
     const written = real(descriptor, bytes.subarray(0, room));
     room -= written;
     return written;

@@ -8,7 +8,7 @@ interface SimulatedFile {
   renamed: boolean;
 }
 
-const noRoom = () => Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+export const noRoom = () => Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
 
 /** Checkpoints in memory: a disk of a size, which after a crash has only what was flushed. */
 export class SimulatedCheckpoints implements CheckpointFiles {

@@ -6,6 +6,7 @@ import { StateHash } from "../../coordinator/checkpoints/state-hash.ts";
 import type { DurableRecord } from "../../coordinator/records/record.ts";
 import { type Store, takeTerm } from "../../coordinator/records/term-files.ts";
 import { LockstepError } from "../../shared/errors.ts";
+import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { ModelFacts, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
@@ -43,6 +44,20 @@ export async function codeOf(action: () => unknown): Promise<string> {
     return (error as LockstepError).code;
   }
   throw new Error("nothing was thrown");
+}
+
+/** All shards once, in the order of the workers. */
+export function expectCover(shards: number, ranges: readonly ShardRange[]): void {
+  let next = 0;
+  for (const { from, to } of ranges) {
+    if (from === to) expect(from).toBe(shards);
+    else {
+      expect(from).toBe(next);
+      expect(to).toBeGreaterThan(from);
+      next = to;
+    }
+  }
+  expect(next).toBe(shards);
 }
 
 export const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");

@@ -1,23 +1,18 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { crc32c, maskedCrc32c } from "../../coordinator/tensorboard/event.ts";
 import { EventFile } from "../../coordinator/tensorboard/event-file.ts";
 import type { Recipe } from "../../shared/config/schema.ts";
 import { entryOf } from "../broadcast/support.ts";
+import { temporary } from "../coordinator/support.ts";
 import { madeEvents } from "./made-events.ts";
 
 const recorded = JSON.parse(readFileSync(new URL("recorded/tensorboard.json", import.meta.url), "utf8")) as {
   sha256: string;
   scalars: Record<string, { count: number; last: [number, number, string] }>;
 };
-
-const folders: string[] = [];
-afterEach(() => {
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
-});
 
 /** Payloads of a file of records, with both checksums verified. */
 function payloads(bytes: Buffer): Buffer[] {
@@ -54,15 +49,10 @@ describe("event files for TensorBoard", () => {
     expect(recorded.scalars["big/step"]).toMatchObject({ count: 11, last: [5_000_000_000, 1767225800, "inf"] });
   });
 
-  const folder = () => {
-    const path = mkdtempSync(join(tmpdir(), "lockstep-events-"));
-    folders.push(path);
-    return path;
-  };
   const recipe = { learningRates: [0.1, 0.2, 0.3] } as unknown as Recipe;
 
   it("hold one event for each final step, in a file of its own for each reign", async () => {
-    const path = join(folder(), "tensorboard");
+    const path = join(temporary(), "tensorboard");
     for (const term of [1, 2]) {
       const file = new EventFile(path, recipe, term, 1_767_225_600_000);
       file.final(entryOf(0), 1_767_225_601_000);
@@ -82,7 +72,7 @@ describe("event files for TensorBoard", () => {
   });
 
   it("cost nothing but themselves where they cannot be written", async () => {
-    const path = join(folder(), "tensorboard");
+    const path = join(temporary(), "tensorboard");
     writeFileSync(path, "a file stands where the folder should be");
     const file = new EventFile(path, recipe, 1, 0);
     file.final(entryOf(0), 1000);
