@@ -1,30 +1,27 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { DASHBOARDS } from "../../deploy/grafana/source/dashboards.ts";
 import { generated } from "../../deploy/grafana/source/generate.ts";
-import { METRICS, PROCESS_METRICS } from "../../shared/metrics/table.ts";
+import { fileOf, KNOWN, metricsIn, RECORDS } from "./names.ts";
 import { QUERIES } from "./queries.ts";
 
-const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const folder = "deploy/grafana/dashboards";
-const records = [...readFileSync(file("deploy/prometheus/rules.yml"), "utf8").matchAll(/- record: (\S+)/g)].map(
-  (m) => m[1],
-);
 
 describe("the dashboards", () => {
   it("are the files of deploy/grafana (write them with vitest --update)", async () => {
-    for (const [name, content] of generated()) await expect(content).toMatchFileSnapshot(file(`${folder}/${name}`));
-    expect(readdirSync(file(folder)).sort()).toEqual([...generated().keys()].sort());
+    for (const [name, content] of generated()) await expect(content).toMatchFileSnapshot(fileOf(`${folder}/${name}`));
+    expect(readdirSync(fileOf(folder)).sort()).toEqual([...generated().keys()].sort());
   });
 
   it("ask for metrics and recording rules that exist", () => {
     const text = QUERIES.map(({ expression }) => expression).join("\n");
-    const names = text.match(/(?<![:\w])(?:lockstep|nodejs|process)_[a-z0-9_]+(?![:\w])/g) ?? [];
-    const known = new Set<string>([...Object.keys(METRICS), ...Object.keys(PROCESS_METRICS)]);
-    const base = (name: string) => (known.has(name) ? name : name.replace(/_bucket$/, ""));
-    expect(names.map(base).filter((name) => !known.has(name))).toEqual([]);
-    for (const name of text.match(/(?:run|worker):lockstep_\w+:\w+/g) ?? []) expect(records).toContain(name);
+    const base = (name: string) => (KNOWN.has(name) ? name : name.replace(/_bucket$/, ""));
+    expect(
+      metricsIn(text)
+        .map(base)
+        .filter((name) => !KNOWN.has(name)),
+    ).toEqual([]);
+    for (const name of text.match(/(?:run|worker):lockstep_\w+:\w+/g) ?? []) expect(RECORDS).toContain(name);
   });
 
   it("say what each panel means, ask only about the chosen run, and fit into Grafana's 24 columns", () => {

@@ -1,15 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { onPath } from "../../deploy/up/nats-program.ts";
-import { METRICS, PROCESS_METRICS } from "../../shared/metrics/table.ts";
+import { fileOf, KNOWN, metricsIn, RECORDS, RULES } from "./names.ts";
 
-const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const read = (path: string) => readFileSync(file(path), "utf8");
-const rules = read("deploy/prometheus/rules.yml");
-const alerts = [...rules.matchAll(/- alert: (\w+)/g)].map((match) => match[1]!);
-const records = [...rules.matchAll(/- record: (\S+)/g)].map((match) => match[1]!);
+const read = (path: string) => readFileSync(fileOf(path), "utf8");
+const alerts = [...RULES.matchAll(/- alert: (\w+)/g)].map((match) => match[1]!);
 
 const promtool = onPath("promtool");
 const why = promtool === null ? " (skipped: promtool is not installed)" : "";
@@ -20,19 +16,19 @@ const run = (...args: string[]) => {
 
 describe.skipIf(promtool === null)(`the rules, by promtool${why}`, () => {
   it("are sound", () => {
-    expect(run("check", "rules", "--lint-fatal", file("deploy/prometheus/rules.yml"))).toMatchObject({ status: 0 });
-    expect(run("check", "config", file("deploy/prometheus/prometheus.yml"))).toMatchObject({ status: 0 });
+    expect(run("check", "rules", "--lint-fatal", fileOf("deploy/prometheus/rules.yml"))).toMatchObject({ status: 0 });
+    expect(run("check", "config", fileOf("deploy/prometheus/prometheus.yml"))).toMatchObject({ status: 0 });
   });
 
   it("fire when they should, with the words that they should, and only then", () => {
-    const { status, text } = run("test", "rules", file("test/monitoring/rules.yml"));
+    const { status, text } = run("test", "rules", fileOf("test/monitoring/rules.yml"));
     expect(text).not.toContain("FAILED");
     expect(status).toBe(0);
   });
 });
 
 describe("the rules", () => {
-  it.each([...alerts, ...records])("%s is tested", (name) => {
+  it.each([...alerts, ...RECORDS])("%s is tested", (name) => {
     const tests = read("test/monitoring/rules.yml");
     if (name.includes(":")) return expect(tests).toContain(`expr: ${JSON.stringify(name)}`);
     // Each alert is expected to fire at least once.
@@ -45,14 +41,13 @@ describe("the rules", () => {
     expect(sections.map((section) => section[1]).sort()).toEqual([...alerts].sort());
     for (const alert of alerts) {
       const anchor = `runbook: deploy/prometheus/runbook.md#${alert.toLowerCase()}`;
-      expect(rules.split(`- alert: ${alert}\n`)[1]!.split("- alert:")[0], alert).toContain(anchor);
+      expect(RULES.split(`- alert: ${alert}\n`)[1]!.split("- alert:")[0], alert).toContain(anchor);
     }
   });
 
   it("speak of metrics that exist", () => {
-    const known = new Set([...Object.keys(METRICS), ...Object.keys(PROCESS_METRICS)]);
-    const named = rules.match(/(?<![:\w])(?:lockstep|nodejs|process)_[a-z0-9_]+(?![:\w])/g) ?? [];
+    const named = metricsIn(RULES);
     expect(named.length).toBeGreaterThan(30);
-    expect(named.filter((name) => !known.has(name))).toEqual([]);
+    expect(named.filter((name) => !KNOWN.has(name))).toEqual([]);
   });
 });
