@@ -1,9 +1,8 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import type { View } from "../../shared/protocol/view.ts";
 import { CuttableWire } from "./fake-peer.ts";
 import {
   bytesOf,
-  computeNodes,
+  expectSum,
   gradientsOf,
   incarnationOf,
   type MemberOptions,
@@ -11,8 +10,8 @@ import {
   referenceSum,
   startMember,
   type TestMember,
+  takePart,
   testLayout,
-  trailerOf,
   viewOf,
 } from "./support.ts";
 
@@ -33,29 +32,6 @@ async function member(index: number, options: MemberOptions): Promise<TestMember
 const small: MemberOptions = { layout: testLayout(5000, 8192), shards: 8 };
 const halves = rangesAt(8, [4]);
 
-function compute(view: View, step: number, index: number, one: TestMember, options: MemberOptions = small): void {
-  const { from, to } = view.members[index]!.shards;
-  one.exchange.begin(view.id, step);
-  const gradients = gradientsOf(options.layout, options.shards, step, "float32");
-  one.exchange.publishNodes(view.id, step, computeNodes(one, options, { from, to }, gradients));
-  one.exchange.publishTrailer(trailerOf(view, one, step));
-}
-
-async function expectSum(
-  members: readonly TestMember[],
-  step: number,
-  view: View,
-  options: MemberOptions = small,
-): Promise<void> {
-  const expected = bytesOf(
-    referenceSum(gradientsOf(options.layout, options.shards, step, "float32"), options.layout, "float32"),
-  );
-  for (const one of members) {
-    await one.waitFor("reduced", (event) => event.step === step && event.view.number === view.id.number);
-    expect(bytesOf(one.reduced(step)).equals(expected)).toBe(true);
-  }
-}
-
 describe("streams", () => {
   it("that are cut in the middle of a step are opened again and finish it", async () => {
     const options: MemberOptions = { layout: testLayout(400_000, 1 << 19), shards: 8 };
@@ -73,8 +49,8 @@ describe("streams", () => {
     for (let step = 0; step < 3; step++) {
       wires[0]!.cutAfter(400_000 * (step + 1));
       wires[1]!.cutAfter(700_000);
-      for (const [i, one] of members.entries()) compute(view, step, i, one, options);
-      await expectSum(members, step, view, options);
+      for (const one of members) takePart(view, step, one, options);
+      await expectSum(view, step, members, options);
       for (const one of members) await one.waitFor("trailer", ({ trailer }) => trailer.step === step);
     }
     expect(wires[0]!.cuts).toBe(3);
@@ -88,7 +64,7 @@ describe("streams", () => {
     const [a, b] = [await member(0, small), await member(1, small)];
     const view = viewOf([a, b], halves);
     for (const { exchange } of [a, b]) exchange.openView(view);
-    compute(view, 0, 1, b);
+    takePart(view, 0, b, small);
     await a.waitFor("active");
     b.stop();
     expect(await a.waitFor("lost", ({ refused }) => refused)).toEqual({
@@ -112,13 +88,13 @@ describe("streams", () => {
     const view = viewOf([a, b], halves);
     const calls = vi.spyOn(b.exchange, "accept");
     a.exchange.openView(view);
-    compute(view, 0, 0, a);
+    takePart(view, 0, a, small);
     // a's call to b is refused at least once; nobody is lost by that.
     await vi.waitFor(() => expect(calls.mock.calls.length).toBeGreaterThan(1), { timeout: 30_000 });
     expect(a.events).toEqual([]);
     b.exchange.openView(view);
-    compute(view, 0, 1, b);
-    await expectSum([a, b], 0, view);
+    takePart(view, 0, b, small);
+    await expectSum(view, 0, [a, b], small);
     expect([...a.events, ...b.events].filter(({ kind }) => kind === "lost")).toEqual([]);
   });
 
@@ -126,11 +102,11 @@ describe("streams", () => {
     const [a, b] = [await member(0, small), await member(1, small)];
     const [first, second] = [viewOf([a, b], halves, 1), viewOf([a, b], halves, 2)];
     for (const view of [first, second]) for (const { exchange } of [a, b]) exchange.openView(view);
-    for (const [i, one] of [a, b].entries()) compute(first, 0, i, one);
-    await expectSum([a, b], 0, first);
+    for (const one of [a, b]) takePart(first, 0, one, small);
+    await expectSum(first, 0, [a, b], small);
     a.exchange.closeView(first.id);
-    for (const [i, one] of [a, b].entries()) compute(second, 1, i, one);
-    await expectSum([a, b], 1, second);
+    for (const one of [a, b]) takePart(second, 1, one, small);
+    await expectSum(second, 1, [a, b], small);
     b.exchange.closeView(first.id);
     expect([...a.events, ...b.events].filter(({ kind }) => kind === "lost")).toEqual([]);
   });
@@ -140,17 +116,17 @@ describe("streams", () => {
     const members = [a, b, c];
     const view = viewOf(members, rangesAt(8, [2, 6]));
     for (const { exchange } of members) exchange.openView(view);
-    for (const [i, one] of members.entries()) compute(view, 0, i, one);
-    await expectSum(members, 0, view);
+    for (const one of members) takePart(view, 0, one, small);
+    await expectSum(view, 0, members, small);
     // a and b are ahead by one step; all that they can send to c comes before c begins.
-    compute(view, 1, 0, a);
-    compute(view, 1, 1, b);
+    takePart(view, 1, a, small);
+    takePart(view, 1, b, small);
     await c.waitFor("trailer", ({ trailer }) => trailer.step === 1 && trailer.from === a.self);
     await c.waitFor("trailer", ({ trailer }) => trailer.step === 1 && trailer.from === b.self);
     const gradients = gradientsOf(small.layout, 8, 0, "float32");
     expect(bytesOf(c.reduced(0)).equals(bytesOf(referenceSum(gradients, small.layout, "float32")))).toBe(true);
-    compute(view, 1, 2, c);
-    await expectSum(members, 1, view);
+    takePart(view, 1, c, small);
+    await expectSum(view, 1, members, small);
   });
 
   it("of a planned view carry its first step while the predecessor's last one is under way elsewhere", async () => {
@@ -159,14 +135,14 @@ describe("streams", () => {
     const after = viewOf([a, b, joiner], halves, 2);
     for (const { exchange } of [a, b]) exchange.openView(before);
     for (const { exchange } of [a, b, joiner]) exchange.openView(after);
-    for (const [i, one] of [a, b].entries()) compute(before, 4, i, one);
-    await expectSum([a, b], 4, before);
-    compute(after, 5, 0, a);
+    for (const one of [a, b]) takePart(before, 4, one, small);
+    await expectSum(before, 4, [a, b], small);
+    takePart(after, 5, a, small);
     expect(await joiner.waitFor("active")).toMatchObject({ view: after.id, step: 5 });
     joiner.exchange.begin(after.id, 5);
     await b.waitFor("trailer", ({ trailer }) => trailer.view.number === 2);
-    compute(after, 5, 1, b);
-    await expectSum([a, b, joiner], 5, after);
+    takePart(after, 5, b, small);
+    await expectSum(after, 5, [a, b, joiner], small);
   });
 
   it("refuse a fifth view at a time", async () => {

@@ -1,4 +1,5 @@
-import { BLOCK, type Layout, layoutOf } from "../../shared/model/layout.ts";
+import { expect } from "vitest";
+import { type Layout, layoutOf } from "../../shared/model/layout.ts";
 import { maximalNodes, type ShardRange } from "../../shared/plan/tree.ts";
 import type { Trailer } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Member, View } from "../../shared/protocol/view.ts";
@@ -251,4 +252,31 @@ export const trailerOf = (view: View, member: TestMember, step: number): Trailer
 export const bytesOf = (floats: Float32Array): Buffer =>
   Buffer.from(floats.buffer, floats.byteOffset, floats.byteLength);
 
-export const BLOCK_BYTES = BLOCK * 4;
+/** Sends everything that a member has to send in a step that has begun. */
+export function publish(view: View, step: number, member: TestMember, options: MemberOptions): void {
+  const { layout, shards, wire = "float32" } = options;
+  const own = view.members.find(({ incarnation }) => incarnation === member.self)!;
+  const nodes = computeNodes(member, options, own.shards, gradientsOf(layout, shards, step, wire));
+  member.exchange.publishNodes(view.id, step, nodes);
+  member.exchange.publishTrailer(trailerOf(view, member, step));
+}
+
+/** Begins a step at a member and sends everything that it has to send. */
+export function takePart(view: View, step: number, member: TestMember, options: MemberOptions): void {
+  member.exchange.begin(view.id, step);
+  publish(view, step, member, options);
+}
+
+/** Every member gets the canonical sum of the step, in this view. */
+export async function expectSum(
+  view: View,
+  step: number,
+  members: readonly TestMember[],
+  { layout, shards, wire = "float32" }: MemberOptions,
+): Promise<void> {
+  const expected = bytesOf(referenceSum(gradientsOf(layout, shards, step, wire), layout, wire));
+  for (const member of members) {
+    await member.waitFor("reduced", (event) => event.step === step && event.view.number === view.id.number);
+    expect(bytesOf(member.reduced(step)).equals(expected)).toBe(true);
+  }
+}

@@ -1,18 +1,15 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
-import type { View } from "../../shared/protocol/view.ts";
 import { CuttableWire } from "./fake-peer.ts";
 import {
-  bytesOf,
-  computeNodes,
-  gradientsOf,
+  expectSum,
   type MemberOptions,
+  publish,
   rangesAt,
-  referenceSum,
   startMember,
   type TestMember,
+  takePart,
   testLayout,
-  trailerOf,
   viewOf,
 } from "./support.ts";
 
@@ -53,13 +50,6 @@ const changes = fc.array(
 
 const soon = () => new Promise((resolve) => setImmediate(resolve));
 
-function publish(view: View, step: number, member: TestMember): void {
-  const { shards } = view.members.find(({ incarnation }) => incarnation === member.self)!;
-  const nodes = computeNodes(member, options, shards, gradientsOf(options.layout, 8, step, "float32"));
-  member.exchange.publishNodes(view.id, step, nodes);
-  member.exchange.publishTrailer(trailerOf(view, member, step));
-}
-
 async function play(list: readonly Change[]): Promise<void> {
   const members = await Promise.all(Array.from({ length: COUNT }, (_, i) => startMember(i, options)));
   const wires = members.map(({ address }) => new CuttableWire(address));
@@ -77,6 +67,13 @@ async function play(list: readonly Change[]): Promise<void> {
       number,
     );
   };
+  /** Members act one after the other. */
+  const inTurn = async (order: readonly number[], act: (member: TestMember, index: number) => void) => {
+    for (const i of order) {
+      act(members[i]!, i);
+      await soon();
+    }
+  };
   let view = newView([2, 5]);
   for (const { exchange } of members) exchange.openView(view);
   let step = 0;
@@ -84,34 +81,23 @@ async function play(list: readonly Change[]): Promise<void> {
     wires.forEach((wire, i) => {
       if (cut[i]! > 0) wire.cutAfter(cut[i]!);
     });
+    const left = view;
     if (end === "abandoned") {
-      for (const i of order) {
-        members[i]!.exchange.begin(view.id, step);
-        if (published[i]) publish(view, step, members[i]!);
-        await soon();
-      }
+      await inTurn(order, (member, i) => {
+        member.exchange.begin(left.id, step);
+        if (published[i]) publish(left, step, member, options);
+      });
       const next = newView(cuts);
       // Each member leaves and enters at its own moment; the others may be at work in the new view already.
-      for (const i of order) {
-        const { exchange } = members[i]!;
-        exchange.closeView(view.id);
-        exchange.openView(next);
-        exchange.begin(next.id, step);
-        publish(next, step, members[i]!);
-        await soon();
-      }
+      await inTurn(order, (member) => {
+        member.exchange.closeView(left.id);
+        member.exchange.openView(next);
+        takePart(next, step, member, options);
+      });
       view = next;
-    } else {
-      for (const i of order) {
-        members[i]!.exchange.begin(view.id, step);
-        publish(view, step, members[i]!);
-        await soon();
-      }
-    }
-    const expected = bytesOf(referenceSum(gradientsOf(options.layout, 8, step, "float32"), options.layout, "float32"));
+    } else await inTurn(order, (member) => takePart(left, step, member, options));
+    await expectSum(view, step, members, options);
     for (const member of members) {
-      await member.waitFor("reduced", (event) => event.step === step && event.view.number === view.id.number);
-      expect(bytesOf(member.reduced(step)).equals(expected)).toBe(true);
       for (const peer of members) {
         if (peer !== member)
           await member.waitFor(
@@ -122,16 +108,11 @@ async function play(list: readonly Change[]): Promise<void> {
     }
     step += 1;
     if (end !== "planned") continue;
-    const [left, next] = [view, newView(cuts)];
+    const next = newView(cuts);
     for (const i of order) members[i]!.exchange.openView(next);
     view = next;
-    for (const i of order) {
-      members[i]!.exchange.begin(view.id, step);
-      publish(view, step, members[i]!);
-      await soon();
-    }
-    for (const member of members)
-      await member.waitFor("reduced", (event) => event.step === step && event.view.number === view.id.number);
+    await inTurn(order, (member) => takePart(next, step, member, options));
+    await expectSum(next, step, members, options);
     for (const { exchange } of members) exchange.closeView(left.id);
     step += 1;
   }
