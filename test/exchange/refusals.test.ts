@@ -72,6 +72,16 @@ function* soundPieces(of: View): Generator<Buffer> {
   }
 }
 
+/** This member opens a view and begins step 4 in it. */
+function enter(of: View): void {
+  me.exchange.openView(of);
+  me.exchange.begin(of.id, 4);
+}
+
+function publishNodes(of: View): void {
+  me.exchange.publishNodes(of.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
+}
+
 /** Waits until everything that the peer sent before has been read: text is handled in order. */
 async function settle(of: View = view): Promise<void> {
   const mark = 1_000_000 + me.events.length;
@@ -83,8 +93,7 @@ const memoryOf = () => Buffer.from(new Uint8Array(me.memory.buffer)).toString("l
 
 describe("a member", () => {
   it("takes nothing that its view does not have: nodes, segments, sizes, formats, steps", async () => {
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
+    enter(view);
     const bucket = layout.buckets[0]!;
     const first = bucket.from / BLOCK;
     const own = first + 1;
@@ -121,8 +130,7 @@ describe("a member", () => {
   });
 
   it("drops the stream after a chunk of another view or a malformed one, and opens it again", async () => {
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
+    enter(view);
     await peer.send(view.id, chunk(sum, { kind: "reduced", firstBlock: 0, blocks: 1, view: { term: 1, number: 9 } }));
     await peer.call(view.id, 1);
     const broken = chunk(sum, { kind: "reduced", firstBlock: 0, blocks: 1 });
@@ -139,8 +147,7 @@ describe("a member", () => {
   });
 
   it("names the sender of floats that do not have their hashes", async () => {
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
+    enter(view);
     const own = layout.buckets[0]!.from / BLOCK + 1;
     const partial = chunk(lower, { kind: "partial", nodeFrom: 0, nodeTo: 4, firstBlock: own, blocks: 1 });
     partial[partial.length - 100]! ^= 1;
@@ -155,8 +162,7 @@ describe("a member", () => {
   });
 
   it("finds a bit that flipped in its own node after its hashes were taken", async () => {
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
+    enter(view);
     const nodes = computeNodes(me, options, { from: 4, to: 8 }, gradients);
     const own = layout.buckets[0]!.from / BLOCK + 1;
     new Uint8Array(me.memory.buffer)[nodes[0]!.address + own * BLOCK * 4 + 17]! ^= 1;
@@ -168,9 +174,8 @@ describe("a member", () => {
   });
 
   it("takes pieces twice and in any order", async () => {
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
-    me.exchange.publishNodes(view.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
+    enter(view);
+    publishNodes(view);
     const pieces = [...soundPieces(view)].reverse();
     for (const piece of [...pieces, ...pieces]) await peer.send(view.id, piece);
     await settle();
@@ -181,15 +186,12 @@ describe("a member", () => {
 
   it("lets nothing of an abandoned view reach the vector that its successor fills", async () => {
     const next = viewOf([peer, me], halves, 2);
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
-    me.exchange.publishNodes(view.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
-    me.exchange.openView(next);
-    me.exchange.begin(next.id, 4);
+    enter(view);
+    publishNodes(view);
+    enter(next);
     // The same step in the new view; the old one's pieces come late, from a member whose floats were wrong.
     const wrong = sum.map((value) => value + 1);
-    const nodes = computeNodes(me, options, { from: 4, to: 8 }, gradients);
-    me.exchange.publishNodes(next.id, 4, nodes);
+    publishNodes(next);
     for (const piece of soundPieces(next)) await peer.send(next.id, piece);
     await peer.send(view.id, chunk(wrong, { kind: "reduced", firstBlock: layout.buckets[0]!.from / BLOCK, blocks: 1 }));
     for (const piece of soundPieces(view)) await peer.send(view.id, piece);
@@ -201,8 +203,7 @@ describe("a member", () => {
 
   it("holds back a successor's data of the step under way until it begins there", async () => {
     const next = viewOf([peer, me], halves, 2);
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
+    enter(view);
     me.exchange.openView(next);
     const before = bytesOf(me.reduced(4)).toString("latin1");
     await peer.send(next.id, textChunk("active", next.id, 4, {}));
@@ -211,7 +212,7 @@ describe("a member", () => {
     await settle(view);
     expect(bytesOf(me.reduced(4)).toString("latin1") === before).toBe(true);
     me.exchange.begin(next.id, 4);
-    me.exchange.publishNodes(next.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
+    publishNodes(next);
     await me.waitFor("reduced", (event) => event.view.number === 2);
     expect(bytesOf(me.reduced(4)).equals(bytesOf(sum))).toBe(true);
   });
@@ -221,8 +222,7 @@ describe("a member", () => {
     await third.start();
     // The third member owns shards 2..4: its node is not the first peer's to send.
     const wide = viewOf([peer, third, me], rangesAt(8, [2, 4]), 3);
-    me.exchange.openView(wide);
-    me.exchange.begin(wide.id, 4);
+    enter(wide);
     const bucket = layout.buckets.find(({ from, to }) => to - from >= 2 * BLOCK)!;
     const node = {
       kind: "partial",
@@ -257,11 +257,9 @@ describe("a member", () => {
 
   it("sends nothing of an abandoned view from node buffers that its successor overwrites", async () => {
     const next = viewOf([peer, me], halves, 2);
-    me.exchange.openView(view);
-    me.exchange.begin(view.id, 4);
-    me.exchange.publishNodes(view.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
-    me.exchange.openView(next);
-    me.exchange.begin(next.id, 4);
+    enter(view);
+    publishNodes(view);
+    enter(next);
     // Only now does the peer call: in the old view it gets the news that the step began, and no partial.
     const kinds = async (of: View) => {
       const client = memberClient(me.address);
@@ -275,7 +273,7 @@ describe("a member", () => {
     };
     me.exchange.publishTrailer(trailerOf(view, me, 4));
     expect(await kinds(view)).toEqual(["active", "trailer"]);
-    me.exchange.publishNodes(next.id, 4, computeNodes(me, options, { from: 4, to: 8 }, gradients));
+    publishNodes(next);
     me.exchange.publishTrailer(trailerOf(next, me, 4));
     expect(await kinds(next)).toContain("partial");
   });
