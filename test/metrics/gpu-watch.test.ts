@@ -1,8 +1,15 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { GpuWatch, gpuQuery, parseGpus } from "../../worker/gpu-watch.ts";
+import { temporary } from "../coordinator/support.ts";
+
+/** A program of these lines that stands for nvidia-smi. */
+function programOf(lines: string): string {
+  const file = join(temporary(), "nvidia-smi");
+  writeFileSync(file, `#!/bin/sh\n${lines}\n`, { mode: 0o755 });
+  return file;
+}
 
 describe("the watch over GPUs", () => {
   it("asks for the GPUs of this process alone", () => {
@@ -42,20 +49,25 @@ describe("the watch over GPUs", () => {
     ]);
   });
 
-  it.each(["", "-1"])("starts nothing for a worker without GPU (%j)", (devices) => {
-    const watch = new GpuWatch(devices, "/nonexistent/nvidia-smi");
-    expect(watch.readings).toEqual([]);
-    watch.close();
+  it.each(["", "-1"])("starts nothing for a worker without GPU (%j)", async (devices) => {
+    const asked = join(temporary(), "asked");
+    const program = programOf(`echo "$3" >> ${asked}`);
+    // The second one shows when the first one would have started the program, and that it works.
+    const watches = [devices, "0"].map((own) => new GpuWatch(own, program, 10));
+    const lines = () => (existsSync(asked) ? readFileSync(asked, "utf8").trim().split("\n") : []);
+    try {
+      await expect.poll(() => lines().length).toBeGreaterThan(5);
+      expect(new Set(lines())).toEqual(new Set(["--id=0"]));
+      expect(watches[0]!.readings).toEqual([]);
+    } finally {
+      for (const watch of watches) watch.close();
+    }
   });
 
   it("shows no figures any more of a GPU that does not answer", async () => {
-    const folder = mkdtempSync(join(tmpdir(), "lockstep-gpu-"));
-    const program = join(folder, "nvidia-smi");
-    const answer = join(folder, "answer");
+    const answer = join(temporary(), "answer");
     writeFileSync(answer, "0, 50, 1, 2, 3, 4, 5, 6, 7\n");
-    writeFileSync(program, `#!/bin/sh\nwhile read -r line; do echo "$line"; done < ${answer}\n`);
-    chmodSync(program, 0o755);
-    const watch = new GpuWatch("0", program, 10);
+    const watch = new GpuWatch("0", programOf(`while read -r line; do echo "$line"; done < ${answer}`), 10);
     try {
       await expect.poll(() => watch.readings.length).toBe(1);
       expect(watch.readings[0]?.utilizationRatio).toBe(0.5);
@@ -63,7 +75,6 @@ describe("the watch over GPUs", () => {
       await expect.poll(() => watch.readings.length).toBe(0);
     } finally {
       watch.close();
-      rmSync(folder, { recursive: true });
     }
   });
 });
