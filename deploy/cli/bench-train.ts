@@ -1,10 +1,10 @@
 import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
 import { usage } from "../../shared/config/options.ts";
-import type { Spread } from "../../worker/bench/spread.ts";
 import { BENCH_MODELS, type BenchMode } from "../../worker/bench/step-bench.ts";
 import { benchTrain, type TrainFigures } from "../../worker/bench/train.ts";
 import type { BenchTrainOptions } from "./bench.ts";
+import { countOf, shown } from "./bench-text.ts";
 
 const MODES: Readonly<Record<string, BenchMode>> = {
   eager: { execution: "eager", precision: "float32" },
@@ -57,17 +57,9 @@ function row(figures: TrainFigures): string {
   return `| ${cells.join(" | ")} |`;
 }
 
-const shown = ({ median, first, third }: Spread, digits: number) =>
-  `${median.toFixed(digits)} (${first.toFixed(digits)} to ${third.toFixed(digits)})`;
-
 function listOf(name: string, text: string, known: object): string[] {
   const list = text.split(",").map((item) => item.trim());
   const wrong = list.find((item) => !Object.hasOwn(known, item));
   if (wrong === undefined) return list;
   throw usage(`${name} has no "${wrong}".`, `Use some of ${Object.keys(known).join(", ")}.`);
-}
-
-function countOf(name: string, text: string): number {
-  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
-  throw usage(`${name} must be a whole number of at least 1; it is "${text}".`);
 }

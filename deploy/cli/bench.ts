@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { BenchAllreduceOptions } from "./bench-allreduce.ts";
 
 /** What a person may say about `bench train`. */
 export interface BenchTrainOptions {
@@ -25,5 +26,17 @@ export function registerBench(program: Command): void {
     .action(async (options: BenchTrainOptions) => {
       const { benchTrainCommand } = await import("./bench-train.ts");
       await benchTrainCommand(options);
+    });
+  bench
+    .command("allreduce")
+    .description("the exchange between processes on this machine, beside bare gRPC of the same bytes")
+    .option("--workers <n>", "processes", "2")
+    .option("--sizes <list>", "megabytes of float32 gradients", "1,4,44.7")
+    .option("--wire <format>", "float32 or bf16", "float32")
+    .option("--tries <n>", "all-reduces of each size that are timed", "20")
+    .option("--json", "print one JSON object a line on stdout instead of a table", false)
+    .action(async (options: BenchAllreduceOptions) => {
+      const { benchAllreduceCommand } = await import("./bench-allreduce.ts");
+      await benchAllreduceCommand(options);
     });
 }

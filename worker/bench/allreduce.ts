@@ -1,0 +1,120 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { LockstepError } from "../../shared/errors.ts";
+import type { Incarnation, View } from "../../shared/protocol/view.ts";
+import type { WireFormat } from "../exchange/chunk.ts";
+import { type Spread, spreadOf } from "./spread.ts";
+
+/** V of the benchmark. */
+export const SHARDS = 8;
+const WARM_UP = 5;
+
+export interface AllreduceOptions {
+  /** Processes on this machine. */
+  readonly members: number;
+  /** Millions of bytes of float32 gradients. */
+  readonly megabytes: number;
+  readonly wire: WireFormat;
+  readonly tries: number;
+}
+
+export type AllreduceRequest =
+  | {
+      readonly kind: "setup";
+      readonly index: number;
+      readonly self: Incarnation;
+      readonly floats: number;
+      readonly wire: WireFormat;
+    }
+  | { readonly kind: "view"; readonly view: View; readonly bare: readonly string[] }
+  | { readonly kind: "step"; readonly step: number }
+  /** Sends as many bytes as the step before, through gRPC alone. */
+  | { readonly kind: "bare" }
+  | { readonly kind: "stop" };
+
+export type AllreduceReply =
+  | { readonly kind: "listening"; readonly address: string; readonly bare: string }
+  | { readonly kind: "reduced"; readonly millis: number; readonly cpuMillis: number };
+
+export interface AllreduceFigures extends AllreduceOptions {
+  /** Of the slowest member, from publishing its nodes to the whole reduced vector, hashes checked. */
+  readonly millis: Spread;
+  /** CPU time of all members together. */
+  readonly cpuMillis: Spread;
+  /** The same bytes through the same gRPC, in turns with it, without sums, hashes and placing: the limit. */
+  readonly bareMillis: Spread;
+  /** bareMillis / millis. */
+  readonly ofLimit: number;
+}
+
+type Reduced = Extract<AllreduceReply, { readonly kind: "reduced" }>;
+
+const incarnationOf = (index: number) => `${index}`.padStart(16, "0") as Incarnation;
+
+/**
+ * Times the all-reduce between real processes over loopback.
+ * @param program path of the built allreduce-main.js
+ * @throws LockstepError LS_BENCH where a process died
+ */
+export async function benchAllreduce(program: string, options: AllreduceOptions): Promise<AllreduceFigures> {
+  const { members, megabytes, wire, tries } = options;
+  const children = Array.from({ length: members }, () => fork(program));
+  try {
+    const floats = Math.floor((megabytes * 1e6) / 4);
+    const listening = await Promise.all(
+      children.map((child, index) =>
+        asked<Extract<AllreduceReply, { kind: "listening" }>>(child, {
+          ...{ kind: "setup", index, self: incarnationOf(index), floats, wire },
+        }),
+      ),
+    );
+    const view = viewOf(listening.map(({ address }) => address));
+    for (const child of children) send(child, { kind: "view", view, bare: listening.map(({ bare }) => bare) });
+    const all = (request: AllreduceRequest) => Promise.all(children.map((child) => asked<Reduced>(child, request)));
+    const [reduced, bare]: [Reduced[][], Reduced[][]] = [[], []];
+    for (let step = 0; step < WARM_UP + tries; step++) {
+      const result = [await all({ kind: "step", step }), await all({ kind: "bare" })] as const;
+      if (step < WARM_UP) continue;
+      reduced.push(result[0]);
+      bare.push(result[1]);
+    }
+    const slowest = (results: Reduced[][]) => spreadOf(results.map((each) => Math.max(...each.map((r) => r.millis))));
+    const millis = slowest(reduced);
+    const bareMillis = slowest(bare);
+    const cpuMillis = spreadOf(reduced.map((each) => each.reduce((sum, r) => sum + r.cpuMillis, 0)));
+    return { ...options, millis, cpuMillis, bareMillis, ofLimit: bareMillis.median / millis.median };
+  } finally {
+    for (const child of children) send(child, { kind: "stop" });
+  }
+}
+
+const viewOf = (addresses: readonly string[]): View => ({
+  id: { term: 1, number: 1 },
+  predecessor: null,
+  kind: "train",
+  members: addresses.map((address, i) => ({
+    incarnation: incarnationOf(i),
+    address,
+    shards: {
+      from: Math.floor((i * SHARDS) / addresses.length),
+      to: Math.floor(((i + 1) * SHARDS) / addresses.length),
+    },
+    entry: "level",
+  })),
+});
+
+function send(child: ChildProcess, request: AllreduceRequest): void {
+  if (child.connected) child.send(request, () => {});
+}
+
+function asked<Reply extends AllreduceReply>(child: ChildProcess, request: AllreduceRequest): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const died = (code: number | null) =>
+      reject(new LockstepError("LS_BENCH", `A process of the benchmark ended with exit code ${code}.`));
+    child.once("exit", died);
+    child.once("message", (message) => {
+      child.off("exit", died);
+      resolve(message as Reply);
+    });
+    send(child, request);
+  });
+}
