@@ -300,7 +300,11 @@ export class LockstepWorker {
         return this.watch.end();
       case "strike":
         return this.faults.strike(reply.fault);
-      case "notCommitted":
+      case "notCommitted": {
+        const view = this.tags.view(reply.viewTag);
+        if (!reply.corrupt || view === undefined) return;
+        return this.dispatch({ kind: "corrupt", view, step: reply.step, from: this.member.self });
+      }
       case "ready":
         return;
       default:

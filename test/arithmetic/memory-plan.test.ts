@@ -28,6 +28,7 @@ const piecesOf = (plan: MemoryPlan) => [
   ...(plan.state.ema === null ? [] : [{ address: plan.state.ema, bytes: layout.stateFloats * 4 }]),
   { address: plan.state.mainTable, bytes: plan.state.entries * 8 },
   plan.snapshot,
+  { address: plan.checkTable, bytes: plan.reduced[0].entries * 8 },
   ...plan.loader,
   plan.receive,
   ...[plan.state, ...plan.nodes, ...plan.reduced].map(({ table, entries }) => ({ address: table, bytes: entries * 8 })),

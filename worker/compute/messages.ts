@@ -64,8 +64,8 @@ export type ComputeReply =
       readonly gradientNorm: number;
       readonly applied: boolean;
     }
-  /** The word was closed before the commit: nothing happened. */
-  | { readonly kind: "notCommitted"; readonly viewTag: number; readonly step: number }
+  /** The word was closed before the commit, or the reduced vector is not what was summed: nothing happened. */
+  | { readonly kind: "notCommitted"; readonly viewTag: number; readonly step: number; readonly corrupt: boolean }
   | { readonly kind: "initial"; readonly tip: Tip }
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }

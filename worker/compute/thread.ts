@@ -13,7 +13,7 @@ import type { LoaderFault } from "../loader/micro-batch-loader.ts";
 import { LoaderPool } from "../loader/pool.ts";
 import { slotLayout } from "../loader/slot.ts";
 import { controlOf } from "../memory/control.ts";
-import { createMemory, ofStep, planMemory } from "../memory/plan.ts";
+import { createMemory, type HashedVector, ofStep, planMemory } from "../memory/plan.ts";
 import { touch, usedSoon } from "../memory/touch.ts";
 import { evaluateBatch } from "./evaluate.ts";
 import { fingerprint } from "./fingerprint.ts";
@@ -171,16 +171,28 @@ function* ahead(step: number, { from, to }: ShardRange, next: number) {
   for (let shard = from; shard < to; shard++) yield { step: step + 1, shard };
 }
 
+/**
+ * Hash of a reduced vector, and whether its blocks still have the hashes that were taken when they were summed or came.
+ * Only reads what the main thread may already fill anew, where it has closed the word meanwhile.
+ */
+function check({ address, floats, table, entries }: HashedVector): { readonly sound: boolean; readonly hash: string } {
+  const { checkTable } = memoryPlan;
+  arithmetic.blockHashes(address, floats, checkTable);
+  const bytes = Buffer.from(memory.buffer);
+  const sound = bytes.compare(bytes, table, table + entries * 8, checkTable, checkTable + entries * 8) === 0;
+  return { sound, hash: hex64(arithmetic.hashTable(checkTable, entries)) };
+}
+
 function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
   const { viewTag, step, parent, idsDigests, samples } = request;
-  if (!control.commitWord.tryCommit(viewTag, step)) return reply({ kind: "notCommitted", viewTag, step });
   const started = performance.now();
   const reduced = ofStep(memoryPlan.reduced, step);
-  arithmetic.blockHashes(reduced.address, reduced.floats, reduced.table);
-  const reducedHash = hex64(arithmetic.hashTable(reduced.table, reduced.entries));
+  const { sound, hash } = check(reduced);
+  if (!sound || !control.commitWord.tryCommit(viewTag, step))
+    return reply({ kind: "notCommitted", viewTag, step, corrupt: !sound });
   const result = parts.update.apply(step, reduced.address, samples);
   parts.faults.at("update");
-  const lineage = nextLineage(parent, step, idsDigests, reducedHash);
+  const lineage = nextLineage(parent, step, idsDigests, hash);
   const stateHash = hashState();
   control.counters.add("updateMillis", performance.now() - started);
   control.commitWord.finishUpdate(viewTag);

@@ -1,5 +1,6 @@
 import { LockstepError } from "../../shared/errors.ts";
 import { BLOCK, type Layout } from "../../shared/model/layout.ts";
+import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import { CONTROL_BYTES } from "./control.ts";
 
 /**
@@ -44,6 +45,8 @@ export interface MemoryPlan {
   readonly nodes: readonly HashedVector[];
   /** The reduced vector of even and of odd steps. */
   readonly reduced: readonly [HashedVector, HashedVector];
+  /** Address of a table for the thread that checks a reduced vector: the vector's own belongs to whoever receives it. */
+  readonly checkTable: number;
   /** One region for each prepared micro-batch. */
   readonly loader: readonly Region[];
   /** The last region, for what peers send. It begins with these bytes and grows with growReceive. */
@@ -55,6 +58,16 @@ export interface MemoryPlan {
 
 /** Of two that even and odd steps take in turns: this step's. */
 export const ofStep = <Each>(pair: readonly [Each, Each], step: number): Each => pair[step % 2 === 0 ? 0 : 1];
+
+/** Copies a vector with the hashes of its blocks, as they were taken: damage since then still shows in the copy. */
+export function copyHashed(
+  arithmetic: Pick<Arithmetic, "copy">,
+  to: HashedVector,
+  from: Pick<HashedVector, "address" | "table">,
+): void {
+  arithmetic.copy(to.address, from.address, to.bytes);
+  arithmetic.copy(to.table, from.table, to.entries * HASH_BYTES);
+}
 
 export interface MemoryNeeds {
   readonly layout: Pick<Layout, "trainableFloats" | "stateFloats" | "vectorFloats">;
@@ -116,9 +129,21 @@ export function planMemory(needs: MemoryNeeds): MemoryPlan {
   const snapshot = region(image.bytes);
   const nodes = Array.from({ length: nodeBuffers(needs.shards) }, () => hashed(vectorFloats));
   const reduced = [hashed(vectorFloats), hashed(vectorFloats)] as const;
+  const checkTable = region(reduced[0].entries * HASH_BYTES).address;
   const loader = Array.from({ length: needs.loaderSlots }, () => region(needs.loaderBytes));
   const receive = region(needs.receiveBytes);
-  const plan = { control, state, snapshot, nodes, reduced, loader, receive, totalBytes: next, pages: next / PAGE };
+  const plan = {
+    control,
+    state,
+    snapshot,
+    nodes,
+    reduced,
+    checkTable,
+    loader,
+    receive,
+    totalBytes: next,
+    pages: next / PAGE,
+  };
   if (plan.pages > MOST_PAGES) throw tooLarge(next);
   return plan;
 }

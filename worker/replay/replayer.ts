@@ -8,7 +8,7 @@ import { type Arithmetic, loadArithmeticSync } from "../arithmetic/arithmetic.ts
 import { Compute, type ComputeReady } from "../compute/compute.ts";
 import type { ComputeReply, ComputeRequest } from "../compute/messages.ts";
 import { type Control, controlOf } from "../memory/control.ts";
-import { ofStep } from "../memory/plan.ts";
+import { copyHashed, ofStep } from "../memory/plan.ts";
 
 type ReplyOf<Kind extends ComputeReply["kind"]> = Extract<ComputeReply, { readonly kind: Kind }>;
 
@@ -76,9 +76,9 @@ export class Replayer {
   /** Computes one whole step and applies it; what each shard contributed. */
   async step(): Promise<readonly ShardRecord[]> {
     const { step, lineage } = this.#tip;
-    const { plan, layout } = this.ready;
+    const { plan } = this.ready;
     const { nodes, shards } = await this.#computed({ from: 0, to: this.#config.recipe.shards });
-    this.#arithmetic.copy(ofStep(plan.reduced, step).address, nodes[0]!.address, layout.vectorFloats * 4);
+    copyHashed(this.#arithmetic, ofStep(plan.reduced, step), nodes[0]!);
     const samples = shards.reduce((sum, shard) => sum + shard.samples, 0);
     const idsDigests = shards.map(({ idsDigest }) => idsDigest);
     const request = { kind: "commit", viewTag: VIEW, step, parent: lineage, idsDigests, samples } as const;
