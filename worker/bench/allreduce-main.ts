@@ -26,7 +26,6 @@ class BenchMember {
   readonly #begun = new Map<number, number>();
   #onEvent: (event: ExchangeEvent) => void = () => {};
   #view: View | null = null;
-  #bytesToPeer = 0;
 
   constructor({ index, self, floats, wire }: Setup, server: MemberServer, bare: BareTransfer) {
     const layout = layoutOf([{ name: "kernel", shape: [floats], role: "kernel" }], BUCKET_BYTES);
@@ -83,18 +82,18 @@ class BenchMember {
       const { user, system } = process.cpuUsage(clock.cpu);
       this.#onEvent = () => {};
       this.#begun.delete(number);
-      this.#bytesToPeer = Math.round((this.#exchange.bytesSent - before) / (members.length - 1));
-      reply({ kind: "reduced", millis, cpuMillis: (user + system) / 1000 });
+      const bytesSent = this.#exchange.bytesSent - before;
+      reply({ kind: "reduced", millis, cpuMillis: (user + system) / 1000, bytesSent });
     };
     this.#exchange.begin(id, number);
     this.#onEvent({ kind: "active", view: id, step: number });
   }
 
-  async bare(): Promise<void> {
+  async bare(bytesToPeer: number): Promise<void> {
     const cpu = process.cpuUsage();
-    const millis = await this.#bare.run(this.#bytesToPeer);
+    const millis = await this.#bare.run(bytesToPeer);
     const { user, system } = process.cpuUsage(cpu);
-    reply({ kind: "reduced", millis, cpuMillis: (user + system) / 1000 });
+    reply({ kind: "reduced", millis, cpuMillis: (user + system) / 1000, bytesSent: 0 });
   }
 }
 
@@ -112,7 +111,7 @@ process.on("message", (request: AllreduceRequest) => {
   if (request.kind === "setup") void setUp(request);
   else if (request.kind === "view") member!.open(request.view, request.bare);
   else if (request.kind === "step") member!.step(request.step);
-  else if (request.kind === "bare") void member!.bare();
+  else if (request.kind === "bare") void member!.bare(request.bytesToPeer);
   else process.exit(0);
 });
 process.on("disconnect", () => process.exit(0));

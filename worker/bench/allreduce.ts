@@ -27,13 +27,13 @@ export type AllreduceRequest =
     }
   | { readonly kind: "view"; readonly view: View; readonly bare: readonly string[] }
   | { readonly kind: "step"; readonly step: number }
-  /** Sends as many bytes as the step before, through gRPC alone. */
-  | { readonly kind: "bare" }
+  /** Sends so many bytes to every peer, through gRPC alone. */
+  | { readonly kind: "bare"; readonly bytesToPeer: number }
   | { readonly kind: "stop" };
 
 export type AllreduceReply =
   | { readonly kind: "listening"; readonly address: string; readonly bare: string }
-  | { readonly kind: "reduced"; readonly millis: number; readonly cpuMillis: number };
+  | { readonly kind: "reduced"; readonly millis: number; readonly cpuMillis: number; readonly bytesSent: number };
 
 export interface AllreduceFigures extends AllreduceOptions {
   /** Of the slowest member, from publishing its nodes to the whole reduced vector, hashes checked. */
@@ -72,10 +72,13 @@ export async function benchAllreduce(program: string, options: AllreduceOptions)
     const all = (request: AllreduceRequest) => Promise.all(children.map((child) => asked<Reduced>(child, request)));
     const [reduced, bare]: [Reduced[][], Reduced[][]] = [[], []];
     for (let step = 0; step < WARM_UP + tries; step++) {
-      const result = [await all({ kind: "step", step }), await all({ kind: "bare" })] as const;
+      const exchanged = await all({ kind: "step", step });
+      // Segments differ by a block; on average every pair exchanges this much.
+      const bytes = exchanged.reduce((sum, { bytesSent }) => sum + bytesSent, 0);
+      const sent = await all({ kind: "bare", bytesToPeer: Math.ceil(bytes / members / (members - 1)) });
       if (step < WARM_UP) continue;
-      reduced.push(result[0]);
-      bare.push(result[1]);
+      reduced.push(exchanged);
+      bare.push(sent);
     }
     const slowest = (results: Reduced[][]) => spreadOf(results.map((each) => Math.max(...each.map((r) => r.millis))));
     const millis = slowest(reduced);
