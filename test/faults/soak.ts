@@ -25,11 +25,13 @@ const { values } = parseArgs({
     keep: { type: "boolean", default: false },
   },
 });
-const STEPS = 400;
+const STEPS = 1000;
+/** A schedule with fewer faults shows nothing. */
+const LEAST = 8;
 /** Steps at the end in which nothing is injected any more, so that the run can show how it heals. */
 const CALM = 20;
 /** Milliseconds between two injections. */
-const MOST_GAP = 4000;
+const MOST_GAP = 2500;
 
 const directory = mkdtempSync(join(tmpdir(), "lockstep-soak-"));
 const wanted = Number(values.faults);
@@ -70,7 +72,8 @@ async function soak(quiet: QuietRun, seed: number): Promise<string | null> {
   try {
     await disturb(run, random);
     failure = await verdict(run, quiet);
-    if (run.struck.length < wanted) failure ??= `only ${run.struck.length} faults struck`;
+    // Some meet nobody: what is armed for a moment may wait for one that does not come.
+    if (run.struck.length < Math.min(LEAST, wanted)) failure ??= `only ${run.struck.length} faults struck`;
   } catch (error) {
     if (!(error instanceof NotSeen)) throw error;
     failure = error.message;
