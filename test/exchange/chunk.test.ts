@@ -69,9 +69,9 @@ describe("chunks", () => {
       nodeTo: 4,
     } as const;
     const buffer = chunkOf({ ...header, firstBlock: 5, blocks: 1 }, 0);
-    expect(buffer.length).toBe(48 + 8 + 2048);
+    expect(buffer.length).toBe(51 + 8 + 2048);
     expect(buffer.subarray(0, 44).toString("hex")).toBe(
-      "4c535831" + // LSX1
+      "4c535832" + // LSX2
         "00" + // partial
         "01" + // bf16
         "0000" +
@@ -87,7 +87,7 @@ describe("chunks", () => {
         "00000000",
     );
     // CRC-32 of the 44 bytes, computed with Python's zlib.crc32.
-    expect(buffer.readUInt32LE(44)).toBe(0x7e464707);
+    expect(buffer.readUInt32LE(44)).toBe(0x9d0ff0a5);
   });
 
   it("of text come back, with their checksum", () => {
@@ -139,7 +139,7 @@ describe("chunks", () => {
       },
       3,
     );
-    for (const length of [0, 1, 47, 48, 63, whole.length - 1])
+    for (const length of [0, 1, 50, 51, 63, whole.length - 1])
       expect(refusalOf(whole.subarray(0, length))).toBe("LS_CHUNK");
     expect(refusalOf(Buffer.concat([whole, Buffer.alloc(1)]))).toBe("LS_CHUNK");
     fc.assert(

@@ -42,8 +42,11 @@ export interface AllreduceFigures extends AllreduceOptions {
   readonly cpuMillis: Spread;
   /** The same bytes through the same gRPC, in turns with it, without sums, hashes and placing: the limit. */
   readonly bareMillis: Spread;
+  readonly bareCpuMillis: Spread;
   /** bareMillis / millis. */
   readonly ofLimit: number;
+  /** The same of CPU times: what to read on a busy machine. */
+  readonly ofLimitCpu: number;
 }
 
 type Reduced = Extract<AllreduceReply, { readonly kind: "reduced" }>;
@@ -83,8 +86,12 @@ export async function benchAllreduce(program: string, options: AllreduceOptions)
     const slowest = (results: Reduced[][]) => spreadOf(results.map((each) => Math.max(...each.map((r) => r.millis))));
     const millis = slowest(reduced);
     const bareMillis = slowest(bare);
-    const cpuMillis = spreadOf(reduced.map((each) => each.reduce((sum, r) => sum + r.cpuMillis, 0)));
-    return { ...options, millis, cpuMillis, bareMillis, ofLimit: bareMillis.median / millis.median };
+    const together = (results: Reduced[][]) =>
+      spreadOf(results.map((each) => each.reduce((sum, r) => sum + r.cpuMillis, 0)));
+    const [cpuMillis, bareCpuMillis] = [together(reduced), together(bare)];
+    const ofLimit = bareMillis.median / millis.median;
+    const ofLimitCpu = bareCpuMillis.median / cpuMillis.median;
+    return { ...options, millis, cpuMillis, bareMillis, bareCpuMillis, ofLimit, ofLimitCpu };
   } finally {
     for (const child of children) send(child, { kind: "stop" });
   }

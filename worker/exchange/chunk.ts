@@ -30,15 +30,18 @@ export interface Chunk extends ChunkHeader {
   readonly payload: Buffer;
 }
 
-export const HEADER_BYTES = 48;
+/** With the 5 bytes that gRPC puts before a message they end at a multiple of 8, so that floats are copied by words, not by bytes. */
+export const HEADER_BYTES = 51;
 /** Most blocks in a chunk: 1 MiB of float32. Larger messages are slower through gRPC, smaller ones cost more calls. */
 export const MAX_BLOCKS = 256;
+/** A room that is laid out from a multiple of 8 plus this has its payload at a multiple of 8. */
+export const ROOM_OFFSET = 5;
 /** Most bytes of a text chunk's payload. */
 export const MAX_TEXT = 4 << 20;
 /** Bytes of the largest chunk that carries blocks. */
 export const MAX_CHUNK_BYTES = HEADER_BYTES + MAX_BLOCKS * (8 + BLOCK * 4);
 
-const MAGIC = 0x3158534c; // "LSX1", little-endian; the digit is the version
+const MAGIC = 0x3258534c; // "LSX2", little-endian; the digit is the version
 const CHECKED_BYTES = 44;
 const WIRES: readonly WireFormat[] = ["float32", "bf16"];
 
@@ -86,6 +89,7 @@ function layOut(room: Buffer, header: ChunkHeader, size: number, textChecksum: n
   room.writeUInt32LE(textChecksum, 36);
   room.writeUInt32LE(0, 40);
   room.writeUInt32LE(crc32(room.subarray(0, CHECKED_BYTES)), CHECKED_BYTES);
+  room.fill(0, CHECKED_BYTES + 4, HEADER_BYTES);
   return {
     buffer: room.subarray(0, table + size),
     hashes: room.subarray(HEADER_BYTES, table),
@@ -109,6 +113,7 @@ export function parseChunk(buffer: Buffer): Chunk {
   if (buffer.readUInt32LE(CHECKED_BYTES) !== crc32(buffer.subarray(0, CHECKED_BYTES))) {
     throw malformed("the header's checksum is wrong");
   }
+  if (buffer.readUIntLE(CHECKED_BYTES + 4, 3) !== 0) throw malformed("the bytes between header and hashes are not 0");
   const kind = CHUNK_KINDS[buffer.readUInt8(4)];
   const wire = WIRES[buffer.readUInt8(5)];
   if (kind === undefined) throw malformed(`kind ${buffer.readUInt8(4)}`);

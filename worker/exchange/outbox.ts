@@ -1,7 +1,7 @@
 import { BLOCK } from "../../shared/model/layout.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
-import { type ChunkKind, layOutChunk, MAX_BLOCKS, MAX_CHUNK_BYTES, type WireFormat } from "./chunk.ts";
+import { type ChunkKind, layOutChunk, MAX_BLOCKS, MAX_CHUNK_BYTES, ROOM_OFFSET, type WireFormat } from "./chunk.ts";
 
 /** A stretch of a vector in shared memory that goes to one peer, in pieces of at most MAX_BLOCKS. */
 export interface Stretch {
@@ -32,6 +32,8 @@ export interface Sink {
   /** The view is left: nothing more will come. */
   end(): unknown;
 }
+
+const newRoom = () => Buffer.allocUnsafeSlow(ROOM_OFFSET + MAX_CHUNK_BYTES).subarray(ROOM_OFFSET);
 
 /** Messages that a stream may hold at a time: one on its way, one ready behind it. */
 const IN_FLIGHT = 2;
@@ -120,7 +122,7 @@ export class Outbox {
       const item = this.items[this.sent]!;
       this.sent += 1;
       this.inFlight += 1;
-      const room = item.kind === "text" ? null : (this.rooms.pop() ?? Buffer.allocUnsafeSlow(MAX_CHUNK_BYTES));
+      const room = item.kind === "text" ? null : (this.rooms.pop() ?? newRoom());
       const message = item.kind === "text" ? item.buffer : this.fill(room!, item);
       this.bytesSent += message.length;
       sink.write(message, () => {
