@@ -1,11 +1,12 @@
 import { statSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import { openDataset } from "../shared/data/dataset.ts";
 import { LockstepError } from "../shared/errors.ts";
 import { parseFault, suitsWorker } from "../shared/faults/fault.ts";
 import { servePages } from "../shared/metrics/pages.ts";
 import { Plan } from "../shared/plan/plan.ts";
-import { requireLoopback } from "../shared/process/loopback.ts";
+import { splitAddress } from "../shared/process/addresses.ts";
 import { Account } from "./account.ts";
 import { stateSha256 } from "./checkpoints/state-digest.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
@@ -16,15 +17,19 @@ import { RunDirectory } from "./files/run-directory.ts";
 import { recentEvents } from "./live/history.ts";
 import { serveLive } from "./live/pages.ts";
 import type { Outcome } from "./machine/state.ts";
+import { bindingFor, securityFor } from "./network.ts";
 import type { CoordinatorOptions } from "./options.ts";
 import { foldHistory } from "./records/history.ts";
 import type { RecordOf } from "./records/record.ts";
 import { takeTerm } from "./records/term-files.ts";
 import { Ruler, STATE_GONE } from "./ruler.ts";
+import { AccessControl } from "./security/access-control.ts";
+import { JoinLinks } from "./security/join-links.ts";
 import { CoordinatorServer } from "./server.ts";
 import { Sessions } from "./sessions.ts";
 import { summarize } from "./summary.ts";
 import { TargetsFile, targetGroups } from "./targets.ts";
+import { securedCalls, WORKER_CALLS } from "./worker-calls.ts";
 
 /** How a process is asked to stop: in order. */
 export interface StopRequests {
@@ -45,7 +50,7 @@ export async function runCoordinator(
   take: typeof takeTerm = takeTerm,
 ): Promise<Outcome> {
   const startedAt = Date.now();
-  requireLoopback(options.listen, options.insecure);
+  const binding = bindingFor(options, networkInterfaces());
   const directory = new RunDirectory(options.run);
   const config = directory.readConfig();
   const { recipe, place, runId } = config;
@@ -83,25 +88,40 @@ export async function runCoordinator(
     usable === null ? null : { step: usable.tip.step, time: statSync(checkpoints.path(usable.file)).mtimeMs };
   account.metrics.rules(store.term, history.ledgerTip?.step ?? 0, stored);
 
-  const ruler = new Ruler({ config, store, history, checkpoints, chronicle, testImages: dataset.test.count });
+  const security = await securityFor(options, binding.advertise, runId, log, () => access?.tellAll());
+  const calls = security === null ? WORKER_CALLS : securedCalls(security.trust);
+  const ruler = new Ruler({ config, store, history, checkpoints, chronicle, calls, testImages: dataset.test.count });
   const sessions = new Sessions(recipe.shards, {
-    onHello: (hello) => ruler.hello(hello),
+    onHello: (hello) => {
+      ruler.hello(hello);
+      access?.tell(hello.incarnation);
+    },
     onMessage: (from, message) => ruler.message(from, message),
     onEnd: (incarnation) => ruler.feed({ kind: "disconnected", incarnation }),
     onRefused: (who, reason) => log.warn({ who, reason }, "a session was refused"),
   });
-  const server = new CoordinatorServer({
-    run: runId,
-    sessions,
-    checkpoints,
-    status: () => account.status(ruler),
-    stop: (reason) => ruler.stop(reason),
-    inject: (target, fault) => inject(ruler, sessions, target, fault),
-    predictions: (batch, bytes) => directory.writePredictions(batch, bytes),
-  });
-  const address = await server.start(options.listen, options.port);
+  const server = new CoordinatorServer(
+    {
+      run: runId,
+      sessions,
+      checkpoints,
+      status: () => account.status(ruler),
+      stop: (reason) => ruler.stop(reason),
+      inject: (target, fault) => inject(ruler, sessions, target, fault),
+      access: (request) => access?.control(request) ?? null,
+      predictions: (batch, bytes) => directory.writePredictions(batch, bytes),
+    },
+    security,
+  );
+  const address = await server.start(binding);
+  const links = security === null ? null : new JoinLinks(security, splitAddress(address)!);
+  const access =
+    security === null || links === null
+      ? null
+      : new AccessControl(security, links, sessions, () => [...ruler.state.workers.values()].filter((w) => !w.evicted));
   const disk = new DiskWatch(directory.path);
-  const pages = await servePages(account.metrics.metrics, options.listen, 0, {
+  // Pages have no mutual TLS: they stay on this machine.
+  const pages = await servePages(account.metrics.metrics, security === null ? options.listen : "127.0.0.1", 0, {
     collect: () => account.collect(ruler, broadcaster, disk),
     health: () => ({ ok: true, detail: { phase: ruler.state.phase, step: ruler.recordedStep, term: store.term } }),
     more: (server) => {
@@ -110,6 +130,7 @@ export async function runCoordinator(
     },
   });
   const targets = () => targetGroups(runId, pages.address, account.rows(ruler));
+  let joinLine: string | null = null;
   const targetsFile = new TargetsFile(directory.at("targets.json"), targets);
 
   try {
@@ -119,17 +140,20 @@ export async function runCoordinator(
       coordinator: address,
       http: pages.address,
       nats: place.nats,
+      tls: security !== null,
       pid: process.pid,
       term: store.term,
     };
     await withRoom(place.timing.maxWait, () => {
       // One that was frozen while somebody took over must not draw the workers to itself.
       store.checkRuling();
+      joinLine = links?.announce(options.start) ?? null;
       directory.writeJson("endpoints.json", endpoints);
     });
     account.note(`live page: http://${pages.address}/`);
     log.info({ address, http: pages.address, term: store.term }, "the coordinator rules");
     say(`Coordinator of run ${runId}, term ${store.term}, at ${address}; live page at http://${pages.address}/`);
+    if (joinLine !== null) say(`On another machine: ${joinLine}`);
 
     const outcome = await ending;
     log.info(outcome, "the run ends");

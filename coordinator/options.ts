@@ -1,11 +1,23 @@
 import { parseArgs } from "node:util";
 import { LockstepError } from "../shared/errors.ts";
+import { ANY_PORT, type Ports, parsePorts } from "../shared/process/addresses.ts";
+import { type CertificateFiles, certificateFiles } from "../shared/security/supplied.ts";
+import { parseLifetime } from "../shared/security/tokens.ts";
+import { CERTIFICATE_MILLIS } from "./security/run-security.ts";
 
 export interface CoordinatorOptions {
   /** The run's directory, with config.json. */
   readonly run: string;
   readonly listen: string;
-  readonly port: number;
+  /** The host that others dial; null: what follows from `listen`. */
+  readonly advertise: string | null;
+  readonly ports: Ports;
+  /** `auto`: beyond loopback. */
+  readonly tls: "auto" | "always";
+  /** Certificates of the user's own; null: the run makes its own. */
+  readonly certificates: CertificateFiles | null;
+  /** Lifetime of the certificates that the run issues, in milliseconds. */
+  readonly certificateMillis: number;
   /** The run is started or resumed by a person; not set when a crashed coordinator is started again. */
   readonly start: boolean;
   readonly insecure: boolean;
@@ -19,24 +31,44 @@ export function parseCoordinatorOptions(args: readonly string[]): CoordinatorOpt
       options: {
         run: { type: "string" },
         listen: { type: "string", default: "127.0.0.1" },
+        advertise: { type: "string" },
+        ports: { type: "string" },
         port: { type: "string", default: "0" },
+        tls: { type: "string", default: "auto" },
+        "tls-ca": { type: "string" },
+        "tls-cert": { type: "string" },
+        "tls-key": { type: "string" },
+        "certificate-lifetime": { type: "string" },
         start: { type: "boolean", default: false },
         "insecure-test-network": { type: "boolean", default: false },
       },
     });
     if (values.run === undefined) throw new Error("--run is needed");
+    if (values.tls !== "auto" && values.tls !== "always") throw new Error("--tls must be auto or always");
+    const lifetime = values["certificate-lifetime"];
     return {
       run: values.run,
       listen: values.listen,
-      port: Number(values.port),
+      advertise: values.advertise ?? null,
+      ports: portsOf(values.ports, values.port),
+      tls: values.tls,
+      certificates: certificateFiles(values),
+      certificateMillis: (lifetime === undefined ? null : parseLifetime(lifetime)) ?? CERTIFICATE_MILLIS,
       start: values.start,
       insecure: values["insecure-test-network"],
     };
   } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
     throw new LockstepError("LS_USAGE", `${(cause as Error).message}.`, {
       hint: "See `npx lockstep coordinator --help`.",
       exitCode: 2,
       cause,
     });
   }
+}
+
+/** A range, or one port of which 0 means any. */
+function portsOf(range: string | undefined, port: string): Ports {
+  if (range !== undefined) return parsePorts(range);
+  return port === "0" ? ANY_PORT : parsePorts(port);
 }

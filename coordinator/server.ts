@@ -1,7 +1,26 @@
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
-import type { ControlRequest, PredictionsRequest } from "../shared/rpc/clients.ts";
-import { channelOptions, coordinatorService, grpc, listen, refuseCall } from "../shared/rpc/service.ts";
+import { hostPort } from "../shared/process/addresses.ts";
+import type {
+  CertificateReply,
+  ControlRequest,
+  JoinRequest,
+  PredictionsRequest,
+  RenewRequest,
+} from "../shared/rpc/clients.ts";
+import {
+  type Binding,
+  bootstrapService,
+  channelOptions,
+  coordinatorService,
+  grpc,
+  listen,
+  refuseCall,
+} from "../shared/rpc/service.ts";
+import { type Authenticated, requireRole } from "../shared/security/caller.ts";
+import type { Role } from "../shared/security/names.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
+import type { Issued } from "./security/authority.ts";
+import type { RunSecurity } from "./security/run-security.ts";
 import type { SessionCall, Sessions } from "./sessions.ts";
 
 interface PullCheckpointRequest {
@@ -21,6 +40,8 @@ export interface CoordinatorHandlers {
   status(): object;
   stop(reason: string): void;
   inject(target: string, fault: string): string;
+  /** Lets somebody in or out, see AccessControl; null: that is none of its actions. */
+  access?(request: ControlRequest): string | null;
   /** Bytes of one evaluation batch in the form of `encodeBatch`. */
   predictions(batch: number, bytes: Buffer): void;
 }
@@ -28,46 +49,86 @@ export interface CoordinatorHandlers {
 /** The gRPC service of the coordinator. */
 export class CoordinatorServer {
   private readonly server = new grpc.Server(channelOptions());
+  /** Whoever has no certificate: one call with a short message, on a server of its own. */
+  private readonly strangers = new grpc.Server({ ...channelOptions(), "grpc.max_receive_message_length": 4096 });
   private readonly handlers: CoordinatorHandlers;
+  private readonly security: RunSecurity | null;
 
-  constructor(handlers: CoordinatorHandlers) {
+  /** @param security null: whoever reaches the port may do everything */
+  constructor(handlers: CoordinatorHandlers, security: RunSecurity | null = null) {
     this.handlers = handlers;
+    this.security = security;
   }
 
-  async start(host: string, port: number): Promise<string> {
-    const { handlers } = this;
+  /** @throws LockstepError LS_LISTEN */
+  async start(binding: Binding): Promise<string> {
+    const { handlers, security } = this;
+    const trust = security?.trust ?? null;
+    const unaryFor = unaryBy((call, roles) => requireRole(call, trust, ...roles));
     this.server.addService(coordinatorService, {
-      session: (call: SessionCall) => handlers.sessions.open(call),
+      session: (call: SessionCall & Authenticated) => this.onSession(call),
       pullCheckpoint: (call: PullCheckpointCall) => void this.onPullCheckpoint(call),
-      pushPredictions: unary<PredictionsRequest>((request) => {
+      pushPredictions: unaryFor<PredictionsRequest>(["worker"], (request) => {
         handlers.predictions(request.batch, encodeBatch(request));
         return { ok: true, message: "" };
       }),
-      getStatus: unary(() => ({ json: JSON.stringify(handlers.status()) })),
-      control: unary<ControlRequest>(({ action, target, detail }) => {
+      getStatus: unaryFor(["operator", "worker"], () => ({ json: JSON.stringify(handlers.status()) })),
+      control: unaryFor<ControlRequest>(["operator"], (request) => {
+        const { action, target, detail } = request;
         if (action === "inject") return { ok: true, message: handlers.inject(target, detail) };
+        const message = handlers.access?.(request) ?? null;
+        if (message !== null) return { ok: true, message };
         if (action !== "stop") throw new LockstepError("LS_USAGE", `There is no action "${action}".`);
         handlers.stop(detail);
         return { ok: true, message: "the run stops after the step under way" };
       }),
+      renew: unaryFor<RenewRequest>(["worker"], (request, peer) => {
+        if (security === null || peer === null)
+          throw new LockstepError("LS_NOT_SECURED", "This run has no certificates.");
+        return security.renew(peer, request).then((issued) => replyOf(issued, security));
+      }),
+    });
+    this.strangers.addService(bootstrapService, {
+      join: unaryBy((call) => ({ from: call.getPeer().replace(/:\d+$/, "") }))<JoinRequest>([], (request, { from }) =>
+        security!.join(request, from).then((issued) => replyOf(issued, security!)),
+      ),
     });
     try {
-      return await listen(this.server, host, port);
+      return await listen(this.server, binding, security?.gate(this.server, this.strangers) ?? null);
     } catch (cause) {
       throw new LockstepError(
         "LS_LISTEN",
-        `The coordinator cannot listen on ${host}:${port}: ${(cause as Error).message}.`,
+        `The coordinator cannot listen on ${hostPort(binding.host, binding.ports.from)}: ${(cause as Error).message}.`,
         { exitCode: 3, cause },
       );
     }
   }
 
   close(): void {
+    this.security?.close();
     this.server.forceShutdown();
+    this.strangers.forceShutdown();
+  }
+
+  private onSession(call: SessionCall & Authenticated): void {
+    try {
+      this.handlers.sessions.open(call, requireRole(call, this.security?.trust ?? null, "worker"));
+    } catch (error) {
+      refuseCall(
+        call as unknown as grpc.ServerDuplexStream<object, object>,
+        grpc.status.PERMISSION_DENIED,
+        refusalOf(error),
+      );
+    }
   }
 
   private async onPullCheckpoint(call: PullCheckpointCall): Promise<void> {
     const { run, step, from, to } = call.request;
+    try {
+      requireRole(call, this.security?.trust ?? null, "worker", "operator");
+    } catch (error) {
+      return refuseCall(call, grpc.status.PERMISSION_DENIED, refusalOf(error));
+    }
     // Asked for early: a caller may be gone while the file is being verified.
     const gone = new Promise<void>((resolve) => call.once("cancelled", resolve));
     try {
@@ -83,23 +144,33 @@ export class CoordinatorServer {
       call.end();
     } catch (error) {
       const known = error instanceof LockstepError;
-      // The code first, as in all refusals: callers tell them apart by it.
-      const details = known ? `${error.code}: ${error.message}` : `LS_CHECKPOINT_READ: ${sentenceOf(error)}`;
+      const details = known ? refusalOf(error) : `LS_CHECKPOINT_READ: ${sentenceOf(error)}`;
       refuseCall(call, known ? grpc.status.NOT_FOUND : grpc.status.UNAVAILABLE, details);
     }
   }
 }
 
-const unary =
-  <Request = object>(handle: (request: Request) => object) =>
-  (call: grpc.ServerUnaryCall<Request, object>, callback: grpc.sendUnaryData<object>) => {
+/** @param known who calls, where these roles may; throws where they may not */
+const unaryBy =
+  <Caller>(known: (call: grpc.ServerUnaryCall<unknown, object>, roles: readonly Role[]) => Caller) =>
+  <Request = object>(roles: readonly Role[], handle: (request: Request, caller: Caller) => object | Promise<object>) =>
+  async (call: grpc.ServerUnaryCall<Request, object>, callback: grpc.sendUnaryData<object>) => {
     try {
-      callback(null, handle(call.request));
+      callback(null, await handle(call.request, known(call, roles)));
     } catch (error) {
       const code = error instanceof LockstepError ? grpc.status.FAILED_PRECONDITION : grpc.status.INTERNAL;
       callback(Object.assign(new Error(sentenceOf(error)), { code, details: sentenceOf(error) }));
     }
   };
+
+/** The code first, as in all refusals: callers tell them apart by it. */
+const refusalOf = (error: unknown): string =>
+  error instanceof LockstepError ? `${error.code}: ${error.message}` : sentenceOf(error);
+
+const replyOf = ({ certificate }: Issued, { trust }: RunSecurity): CertificateReply => ({
+  certificate,
+  authority: trust.current.authority,
+});
 
 /** A batch of predictions as a file: u32 length of a JSON header, the header, then floats (little-endian). */
 function encodeBatch({ run: _, batch: __, logits, plainLogits, maps, ...facts }: PredictionsRequest): Buffer {

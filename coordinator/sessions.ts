@@ -3,6 +3,7 @@ import type { CoordinatorMessage, Standing, WorkerMessage } from "../shared/prot
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { type Envelope, parseWorkerMessage, wireCoordinatorMessage } from "../shared/rpc/convert.ts";
+import type { Peer } from "../shared/security/names.ts";
 import { malformedEntry } from "./records/record.ts";
 
 /** What a session needs of gRPC's duplex stream. */
@@ -16,7 +17,8 @@ export interface SessionCall {
 }
 
 export interface SessionEvents {
-  onHello(hello: Extract<WorkerMessage, { kind: "hello" }>): void;
+  /** @param peer who it is, where the connection had to show it */
+  onHello(hello: Extract<WorkerMessage, { kind: "hello" }>, peer: Peer | null): void;
   onMessage(from: Incarnation, message: WorkerMessage): void;
   onEnd(incarnation: Incarnation): void;
   /** A stream was closed because of what came over it, or because nothing could be sent over it. */
@@ -32,6 +34,7 @@ const MOST_QUEUED = 512;
  */
 export class Sessions {
   readonly #calls = new Map<Incarnation, SessionCall>();
+  readonly #peers = new Map<Incarnation, Peer>();
   readonly #events: SessionEvents;
   readonly #shards: number;
 
@@ -45,7 +48,13 @@ export class Sessions {
     return [...this.#calls.keys()];
   }
 
-  open(call: SessionCall): void {
+  /** Who is at the other end of a session, where the connection had to show it. */
+  peerOf(incarnation: Incarnation): Peer | null {
+    return this.#peers.get(incarnation) ?? null;
+  }
+
+  /** @param peer who opened the stream, where the connection had to show it */
+  open(call: SessionCall, peer: Peer | null = null): void {
     let incarnation: Incarnation | null = null;
     const ended = () => {
       if (incarnation !== null) this.#drop(incarnation, call);
@@ -56,7 +65,7 @@ export class Sessions {
       try {
         const message = parseWorkerMessage(envelope);
         this.#checkEntries(message);
-        if (incarnation === null) incarnation = this.#greet(message, call);
+        if (incarnation === null) incarnation = this.#greet(message, call, peer);
         else this.#events.onMessage(incarnation, message);
       } catch (error) {
         this.#refuse(call, incarnation, error);
@@ -88,14 +97,24 @@ export class Sessions {
     this.#drop(incarnation, call);
   }
 
-  #greet(message: WorkerMessage, call: SessionCall): Incarnation {
+  /** What a worker must not go on with is said to it, and its stream ends. */
+  reject(incarnation: Incarnation, code: `LS_${string}`, message: string): void {
+    this.send(incarnation, { kind: "rejected", code, message });
+    this.close(incarnation);
+  }
+
+  #greet(message: WorkerMessage, call: SessionCall, peer: Peer | null): Incarnation {
     if (message.kind !== "hello") {
       throw new LockstepError("LS_MALFORMED", `A session began with "${message.kind}" instead of hello.`);
     }
+    if (peer !== null && peer.incarnation !== null && peer.incarnation !== message.incarnation) {
+      throw new LockstepError("LS_WRONG_INCARNATION", "The certificate of this session is that of another worker.");
+    }
     const before = this.#calls.get(message.incarnation);
     this.#calls.set(message.incarnation, call);
+    if (peer !== null) this.#peers.set(message.incarnation, peer);
     before?.end();
-    this.#events.onHello(message);
+    this.#events.onHello(message, peer);
     return message.incarnation;
   }
 
@@ -117,6 +136,7 @@ export class Sessions {
   #drop(incarnation: Incarnation, call: SessionCall): void {
     if (this.#calls.get(incarnation) !== call) return;
     this.#calls.delete(incarnation);
+    this.#peers.delete(incarnation);
     this.#events.onEnd(incarnation);
   }
 }

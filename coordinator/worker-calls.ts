@@ -1,8 +1,10 @@
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
+import { splitAddress } from "../shared/process/addresses.ts";
 import type { Tip } from "../shared/protocol/view.ts";
 import { memberClient } from "../shared/rpc/clients.ts";
+import type { Trust } from "../shared/security/trust.ts";
 
 /** Calls of the coordinator to a worker beside its session. */
 
@@ -22,6 +24,7 @@ const MOST_REST = 100;
  * @param bytes length of the state image
  * @param paced leaves three quarters of the time to the training that goes on: on a machine whose cores all compute, a
  * snapshot that comes at full speed slows one step by as much as it takes
+ * @param trust by which the connection is secured; null: it is not
  * @throws LockstepError LS_SNAPSHOT where it does not come whole
  */
 export async function* pullSnapshot(
@@ -30,8 +33,9 @@ export async function* pullSnapshot(
   tip: Tip,
   bytes: number,
   paced: boolean,
+  trust: Trust | null = null,
 ): AsyncGenerator<Buffer> {
-  const client = memberClient(address, { window: paced ? WINDOW.paced : WINDOW.fast });
+  const client = memberClient(address, { window: paced ? WINDOW.paced : WINDOW.fast, trust });
   const call = client.pullState({ run, step: tip.step, from: 0, to: bytes, snapshot: true });
   const watch = setTimeout(() => call.cancel(), PIECE_PATIENCE);
   try {
@@ -72,13 +76,9 @@ const PROBE_PATIENCE = 500;
 
 /** True where nothing listens at the address any more: the process is gone. */
 export function isRefused(address: string): Promise<boolean> {
-  const colon = address.lastIndexOf(":");
+  const { host, port } = splitAddress(address) ?? { host: "", port: 0 };
   return new Promise((resolve) => {
-    const socket = connect({
-      host: address.slice(0, colon),
-      port: Number(address.slice(colon + 1)),
-      timeout: PROBE_PATIENCE,
-    });
+    const socket = connect({ host, port, timeout: PROBE_PATIENCE });
     const answer = (refused: boolean) => {
       socket.destroy();
       resolve(refused);
@@ -90,3 +90,9 @@ export function isRefused(address: string): Promise<boolean> {
 }
 
 export const WORKER_CALLS: WorkerCalls = { pullSnapshot, isRefused };
+
+/** The same over connections that are secured. */
+export const securedCalls = (trust: Trust): WorkerCalls => ({
+  isRefused,
+  pullSnapshot: (address, run, tip, bytes, paced) => pullSnapshot(address, run, tip, bytes, paced, trust),
+});

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import type { Tip } from "../shared/protocol/view.ts";
-import type { CoordinatorClient } from "../shared/rpc/clients.ts";
+import { type CertificateReply, type CoordinatorClient, type RenewRequest, unary } from "../shared/rpc/clients.ts";
 import type { EvaluatedBatch } from "./compute/messages.ts";
 
 /** Calls of a worker to the coordinator beside the session. */
@@ -97,4 +97,11 @@ export async function pushPredictions(
     await sleep(200);
   }
   throw new LockstepError("LS_PREDICTIONS", `The predictions of batch ${batch} could not be delivered.`);
+}
+
+/** Asks for this worker's next certificate. Rejects where the coordinator is away or refuses. */
+export function renewCertificate(channel: Channel, request: RenewRequest): Promise<CertificateReply> {
+  const client = channel();
+  if (client === null) return Promise.reject(new Error("the coordinator is away"));
+  return unary((done) => client.renew(request, { deadline: Date.now() + SILENCE_MILLIS }, done));
 }

@@ -4,17 +4,18 @@ import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import { type Fault, parseFault } from "../shared/faults/fault.ts";
 import { strikeProcess } from "../shared/faults/strike.ts";
 import { openLog } from "../shared/process/log.ts";
-import { requireLoopback } from "../shared/process/loopback.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
 import type { CoordinatorMessage, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
 import { Compute, type ComputeReady } from "./compute/compute.ts";
 import { initialDelay } from "./compute/shard-delay.ts";
-import { fetchCheckpoint, pushPredictions } from "./coordinator-calls.ts";
+import { fetchCheckpoint, pushPredictions, renewCertificate } from "./coordinator-calls.ts";
 import { MemberServer } from "./exchange/member-server.ts";
 import { parseWorkerOptions } from "./options.ts";
 import { WorkerPages } from "./pages.ts";
+import { enter, WorkerSecurity } from "./security/entrance.ts";
+import { keepRenewed } from "./security/renewing.ts";
 import { Session } from "./session.ts";
 import { LockstepWorker } from "./worker.ts";
 
@@ -24,11 +25,16 @@ const log = openLog(2, { part: "worker", incarnation: self });
 
 async function run(): Promise<void> {
   const options = parseWorkerOptions(process.argv.slice(2));
-  requireLoopback(options.listen, options.insecure);
+  const { coordinator, trust, rejoin, binding } = await enter(options, self, (why) =>
+    log.info({ why }, "waits to join"),
+  );
+  const security =
+    trust === null ? null : new WorkerSecurity(trust, (refusal) => log.warn(refusal, "refused a connection"));
   const server = new MemberServer();
-  const address = await server.start(options.listen, 0);
+  const address = await server.start(binding, security);
   const pages = new WorkerPages();
-  const httpAddress = await pages.start(options.listen, 0);
+  // Pages have no mutual TLS: they stay on this machine.
+  const httpAddress = await pages.start(security === null ? binding.host : "127.0.0.1", 0);
 
   let worker: LockstepWorker | null = null;
   let loading = false;
@@ -63,7 +69,8 @@ async function run(): Promise<void> {
   });
 
   const session = new Session({
-    coordinator: options.join,
+    coordinator,
+    trust,
     redialFirst: 100,
     redialMax: 1000,
     silence: 5000,
@@ -83,6 +90,7 @@ async function run(): Promise<void> {
       process.stderr.write(`${message.message} [${message.code}]\n`);
       return end(3, message.message);
     }
+    if (message.kind === "access") return security?.revoke(message.revoked);
     if (message.kind === "inject") return inject(message.fault);
     if (message.kind === "release" && worker === null) return end(0, message.reason);
     if (message.kind === "welcome" && worker === null && !loading) {
@@ -114,6 +122,7 @@ async function run(): Promise<void> {
       compute,
       ready,
       server,
+      trust,
       hooks: {
         send: (message) => session.send(message),
         fetchCheckpoint: (tip, bytes) => fetchCheckpoint(() => session.channel, config.runId, tip, bytes),
@@ -146,6 +155,15 @@ async function run(): Promise<void> {
     else if (fault.moment === null) strikeProcess(fault);
     else early.push(fault);
   }
+
+  if (trust !== null && rejoin !== null)
+    keepRenewed({
+      trust,
+      incarnation: self,
+      ask: (request) => renewCertificate(() => session.channel, request),
+      rejoin,
+      log: (what, detail) => log.info(detail, what),
+    });
 
   process.on("SIGTERM", () => {
     if (worker === null) void end(0, "asked to leave");

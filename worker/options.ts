@@ -1,13 +1,21 @@
 import { hostname } from "node:os";
 import { parseArgs } from "node:util";
 import { LockstepError } from "../shared/errors.ts";
+import { ANY_PORT, type Ports, parsePorts } from "../shared/process/addresses.ts";
+import { type CertificateFiles, certificateFiles } from "../shared/security/supplied.ts";
 
 export interface WorkerOptions {
-  /** host:port, or the path of the run's endpoints.json. */
+  /** lockstep://host:port/token, host:port, or the path of the run's endpoints.json. */
   readonly join: string;
   readonly name: string;
   readonly host: string;
-  readonly listen: string;
+  /** null: the address by which the coordinator is reached. */
+  readonly listen: string | null;
+  /** The host that others dial; null: what follows from `listen`. */
+  readonly advertise: string | null;
+  readonly ports: Ports;
+  /** Certificates of the user's own; null: the run issues one. */
+  readonly certificates: CertificateFiles | null;
   readonly insecure: boolean;
   /** Overrides of the config's place part on this machine. */
   readonly data: string | null;
@@ -21,7 +29,12 @@ export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
       options: {
         join: { type: "string" },
         name: { type: "string" },
-        listen: { type: "string", default: "127.0.0.1" },
+        listen: { type: "string" },
+        advertise: { type: "string" },
+        ports: { type: "string" },
+        "tls-ca": { type: "string" },
+        "tls-cert": { type: "string" },
+        "tls-key": { type: "string" },
         data: { type: "string" },
         "insecure-test-network": { type: "boolean", default: false },
       },
@@ -31,11 +44,15 @@ export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
       join: values.join,
       name: values.name ?? `${hostname()}-${process.pid}`,
       host: hostname(),
-      listen: values.listen,
+      listen: values.listen ?? null,
+      advertise: values.advertise ?? null,
+      ports: values.ports === undefined ? ANY_PORT : parsePorts(values.ports),
+      certificates: certificateFiles(values),
       insecure: values["insecure-test-network"],
       data: values.data ?? null,
     };
   } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
     throw new LockstepError("LS_USAGE", `${(cause as Error).message}.`, {
       hint: "See `npx lockstep worker --help`.",
       exitCode: 2,

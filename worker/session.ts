@@ -3,10 +3,13 @@ import { sentenceOf } from "../shared/errors.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
 import { type CoordinatorClient, coordinatorClient } from "../shared/rpc/clients.ts";
 import { type Envelope, parseCoordinatorMessage, wireWorkerMessage } from "../shared/rpc/convert.ts";
+import type { Trust } from "../shared/security/trust.ts";
 
 export interface SessionOptions {
   /** host:port of the coordinator, or the path of an endpoints.json that is read again at every dial. */
   readonly coordinator: string;
+  /** By which connections are secured; null: they are not. */
+  readonly trust?: Trust | null;
   readonly redialFirst: number;
   readonly redialMax: number;
   /** Silence of the coordinator after which the stream is dropped and dialled again, in milliseconds. */
@@ -66,7 +69,7 @@ export class Session {
     this.client?.close();
     const address = addressOf(this.options.coordinator);
     if (address === null) return this.again();
-    this.client = coordinatorClient(address);
+    this.client = coordinatorClient(address, { trust: this.options.trust ?? null });
     const stream = this.client.session();
     this.stream = stream;
     this.lastHeard = performance.now();

@@ -3,6 +3,7 @@ import { sentenceOf } from "../shared/errors.ts";
 import type { CoordinatorMessage, Progress, StepPhase } from "../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip, type View, type ViewId, viewName } from "../shared/protocol/view.ts";
+import type { Trust } from "../shared/security/trust.ts";
 import { type Arithmetic, hex64, loadArithmeticSync } from "./arithmetic/arithmetic.ts";
 import type { Compute, ComputeReady } from "./compute/compute.ts";
 import type { ComputeReply, ComputeRequest, EvaluatedBatch } from "./compute/messages.ts";
@@ -42,6 +43,7 @@ export class LockstepWorker {
   readonly faults: WorkerFaults;
   readonly clock = new StepClock();
   private readonly config: Config;
+  private readonly trust: Trust | null;
   private readonly compute: Compute;
   private readonly ready: ComputeReady;
   private readonly hooks: WorkerHooks;
@@ -66,8 +68,11 @@ export class LockstepWorker {
     ready: ComputeReady;
     server: MemberServer;
     hooks: WorkerHooks;
+    /** By which connections to members are secured; null: they are not. */
+    trust?: Trust | null;
   }) {
-    const { config, self, compute, ready, server, hooks } = parts;
+    const { config, self, compute, ready, server, hooks, trust = null } = parts;
+    this.trust = trust;
     this.config = config;
     this.compute = compute;
     this.ready = ready;
@@ -88,6 +93,7 @@ export class LockstepWorker {
         arithmetic: this.arithmetic,
         redialFirst,
         redialMax,
+        trust,
       },
       (event) => this.dispatch(event),
     );
@@ -340,6 +346,7 @@ export class LockstepWorker {
         into: state.address,
         bytes: state.bytes,
         signal: pulling.signal,
+        trust: this.trust,
       });
       if (result === null) await new Promise((resolve) => setTimeout(resolve, 20));
     }

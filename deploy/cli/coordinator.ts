@@ -1,29 +1,30 @@
 import { spawn } from "node:child_process";
-import { type Command, Option } from "commander";
-import { requireLoopback } from "../../shared/process/loopback.ts";
+import type { Command } from "commander";
 import { builtProgram } from "../up/built.ts";
+import {
+  coordinatorArguments,
+  networkOf,
+  networkOptions,
+  type RawNetworkOptions,
+  tlsOption,
+} from "../up/network-options.ts";
 import { runDirectory } from "../up/prepare.ts";
 
 /** Adds `lockstep coordinator RUN`: the coordinator of a cluster whose processes are started one by one. */
 export function registerCoordinator(program: Command): void {
-  program
-    .command("coordinator")
-    .description("only the coordinator of a run, for clusters that are started process by process; loopback only")
+  networkOptions(program.command("coordinator"))
+    .addOption(tlsOption())
+    .description("only the coordinator of a run, for clusters that are started process by process")
     .argument("<run>", "the run's directory, with its config.json, or its id below runs/")
-    .option("--listen <address>", "where it listens; loopback only", "127.0.0.1")
+    .option("--listen <address>", "where it listens: an address, or 0.0.0.0 for all", "127.0.0.1")
     .option("--port <port>", "where it listens; 0: a free port, see endpoints.json", "0")
     .option("--again", "it was started before and has crashed: the run's speed is counted from its first start", false)
-    .addOption(new Option("--insecure-test-network", "listen beyond loopback without any security").hideHelp())
-    .action(
-      async (run: string, options: { listen: string; port: string; again: boolean; insecureTestNetwork?: boolean }) => {
-        const insecure = options.insecureTestNetwork === true;
-        requireLoopback(options.listen, insecure);
-        const args = ["--run", runDirectory(run), "--listen", options.listen, "--port", options.port];
-        if (!options.again) args.push("--start");
-        if (insecure) args.push("--insecure-test-network");
-        process.exitCode = await inForeground("coordinator/main.js", args, {});
-      },
-    );
+    .action(async (run: string, options: RawNetworkOptions & { listen: string; port: string; again: boolean }) => {
+      const args = ["--run", runDirectory(run), ...coordinatorArguments(options.listen, networkOf(options))];
+      if (options.ports === undefined) args.push("--port", options.port);
+      if (!options.again) args.push("--start");
+      process.exitCode = await inForeground("coordinator/main.js", args, {});
+    });
 }
 
 /** Runs a part of Lockstep in place of this process, as far as its terminal and its caller can tell. */

@@ -14,6 +14,7 @@ import { registerInject } from "./inject.ts";
 import { registerResume } from "./resume.ts";
 import { registerSetup } from "./setup.ts";
 import { registerStatus } from "./status.ts";
+import { registerToken } from "./token.ts";
 import { registerUp } from "./up.ts";
 import { registerWatch } from "./watch.ts";
 import { registerWorker } from "./worker.ts";
@@ -41,6 +42,7 @@ for (const register of [
   registerDoctor,
   registerCoordinator,
   registerWorker,
+  registerToken,
 ]) {
   register(program);
 }

@@ -27,7 +27,7 @@ async function status(run: string | undefined, json: boolean): Promise<void> {
     void process.stdout.write(`${json ? JSON.stringify(value) : lines.join("\n")}\n`);
   const isAddress = run !== undefined && /^[^/]+:\d+$/.test(run) && !existsSync(run);
   const directory = isAddress ? null : run === undefined ? latestRun() : runDirectory(run);
-  const probe = directory === null ? new Probe(() => run!, null) : Probe.ofDirectory(directory, runIdOf(directory));
+  const probe = directory === null ? Probe.ofAddress(run!) : Probe.ofDirectory(directory, runIdOf(directory));
   try {
     const live = await probe.status();
     if (live !== null)

@@ -3,18 +3,18 @@ import { parseRunOptions, usage } from "../../shared/config/options.ts";
 import { RECIPES } from "../../shared/config/recipes.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
 import { natsProgram } from "../up/nats-program.ts";
+import { networkOf, networkOptions, type RawNetworkOptions, tlsOption } from "../up/network-options.ts";
 import { prepareRun } from "../up/prepare.ts";
 import { WORKER_POLICY } from "../up/restart-policy.ts";
 import { type UpOptions, up } from "../up/up.ts";
 
 /** Options of `up` and `resume` that say how it runs here and have no place in config.json. */
-export interface HereOptions {
+export interface HereOptions extends RawNetworkOptions {
   readonly devices: string;
   readonly workerRestarts: string;
   readonly nats: string | boolean;
   readonly monitoring?: boolean;
   readonly json?: boolean;
-  readonly insecureTestNetwork?: boolean;
 }
 
 /** Adds `lockstep up`. */
@@ -32,7 +32,10 @@ export function registerUp(program: Command): void {
     )
     .option("--out <directory>", "the run's directory (default: runs/<run id>)")
     .option("--no-eval", "no evaluation at the end (default: evaluate)")
-    .option("--listen <address>", "where everything listens; loopback only (default: 127.0.0.1)")
+    .option(
+      "--listen <address>",
+      "where coordinator and workers listen, also for workers of other machines: an address, or 0.0.0.0 for all (default: 127.0.0.1)",
+    )
     .option("--config <file>", "options by their names, or the config.json of another run; options above beat it");
   hereOptions(command)
     .addOption(new Option("--demo", "without network: go on with a generated set").hideHelp())
@@ -41,7 +44,7 @@ export function registerUp(program: Command): void {
       const typed = self.getOptionValueSource("eval") === "cli" ? raw : { ...raw, eval: undefined };
       const options = parseRunOptions(typed);
       const here = hereOf(raw);
-      const extras = { demo: raw.demo === true, insecure: here.insecure };
+      const extras = { demo: raw.demo === true, network: here.network };
       process.exitCode = await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
     });
 }
@@ -64,7 +67,8 @@ export function recipeOptions(command: Command, otherwise: string): Command {
 
 /** The options that `up` and `resume` share. */
 export function hereOptions(command: Command): Command {
-  return command
+  return networkOptions(command)
+    .addOption(tlsOption())
     .addOption(
       new Option("--devices <list>", "cpu, or indexes of GPUs (0,1), which workers take in turn").default("cpu", "cpu"),
     )
@@ -77,20 +81,19 @@ export function hereOptions(command: Command): Command {
     .option("--nats <url>", "a NATS server that runs already (default: one of its own)")
     .option("--no-nats", "no broadcast (default: broadcast)")
     .option("--monitoring", "Prometheus with rules and alerts beside the run, where it is installed", false)
-    .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false)
-    .addOption(new Option("--insecure-test-network", "listen beyond loopback without any security").hideHelp());
+    .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false);
 }
 
 /** @throws LockstepError LS_USAGE, LS_NOT_LOOPBACK */
 export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
-  const insecure = raw.insecureTestNetwork === true;
+  const network = networkOf(raw);
   return {
     devices: devicesOf(raw.devices),
     workerRestarts: countOf("--worker-restarts", raw.workerRestarts),
-    nats: natsOf(raw.nats, insecure),
+    nats: natsOf(raw.nats, network.insecure),
     monitoring: raw.monitoring === true,
     json: raw.json === true,
-    insecure,
+    network,
   };
 }
 

@@ -1,33 +1,40 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { usage } from "../../shared/config/options.ts";
+import { hostPort, splitAddress } from "../../shared/process/addresses.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
+import { parseLink } from "../../shared/security/join-link.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
+import { networkOf, networkOptions, type RawNetworkOptions } from "../up/network-options.ts";
 import { inForeground } from "./coordinator.ts";
 
-interface WorkerCommandOptions {
+interface WorkerCommandOptions extends RawNetworkOptions {
   readonly join: string;
   readonly name?: string;
   readonly device: string;
-  readonly listen: string;
+  readonly listen?: string;
   readonly data?: string;
-  readonly insecureTestNetwork?: boolean;
 }
 
 /** Adds `lockstep worker --join`: one worker more for a run. */
 export function registerWorker(program: Command): void {
-  program
-    .command("worker")
-    .description("one worker that joins a run; loopback only")
-    .requiredOption("--join <address|file>", "host:port of the coordinator, or the run's endpoints.json")
+  networkOptions(program.command("worker"))
+    .description("one worker that joins a run, on this machine or another one")
+    .requiredOption(
+      "--join <link|file>",
+      "lockstep://host:port/token as the coordinator printed it, or the run's endpoints.json, or host:port on this machine",
+    )
     .option("--name <name>", "how it is called in displays and metrics (default: host and process id)")
     .option("--device <device>", "cpu, or the index of a GPU", "cpu")
-    .option("--listen <address>", "where it listens; loopback only", "127.0.0.1")
+    .option("--listen <address>", "where it listens (default: the address by which it reaches the coordinator)")
     .option("--data <directory>", "where the run's data set is on this machine (default: where the run says)")
-    .addOption(new Option("--insecure-test-network", "listen beyond loopback without any security").hideHelp())
     .action(async (options: WorkerCommandOptions) => {
-      const insecure = options.insecureTestNetwork === true;
-      requireLoopback(options.listen, insecure);
-      const args = ["--join", joinOf(options.join, insecure), "--listen", options.listen];
+      const network = networkOf(options);
+      const { advertise, ports, certificates, insecure } = network;
+      const args = ["--join", joinOf(options.join, insecure || certificates.length > 0)];
+      if (options.listen !== undefined) args.push("--listen", options.listen);
+      if (advertise !== null) args.push("--advertise", advertise);
+      if (ports !== null) args.push("--ports", ports);
+      args.push(...certificates);
       if (options.name !== undefined) args.push("--name", options.name);
       if (options.data !== undefined) args.push("--data", options.data);
       if (insecure) args.push("--insecure-test-network");
@@ -38,11 +45,18 @@ export function registerWorker(program: Command): void {
     });
 }
 
-/** @throws LockstepError LS_USAGE, LS_NOT_LOOPBACK */
-function joinOf(text: string, insecure: boolean): string {
+/**
+ * @param anywhere beyond this machine without a token: certificates are supplied
+ * @throws LockstepError LS_USAGE, LS_JOIN_LINK, LS_NOT_LOOPBACK
+ */
+function joinOf(text: string, anywhere: boolean): string {
   if (text.endsWith(".json")) return text;
-  const address = /^(?:\w+:\/\/)?(\[[0-9a-f:]+\]|[^:/]+):(\d+)$/i.exec(text);
-  if (address === null) throw usage(`--join must be host:port or an endpoints.json; it is "${text}".`);
-  requireLoopback(address[1]!.replace(/^\[|\]$/g, ""), insecure);
-  return `${address[1]}:${address[2]}`;
+  if (text.startsWith("lockstep://")) {
+    const { token, address } = parseLink(text);
+    return token === null && anywhere ? address : text;
+  }
+  const address = splitAddress(text.replace(/^\w+:\/\//, ""));
+  if (address === null) throw usage(`--join must be a link, host:port or an endpoints.json; it is "${text}".`);
+  requireLoopback(address.host, anywhere);
+  return hostPort(address.host, address.port);
 }

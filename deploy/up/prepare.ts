@@ -8,9 +8,9 @@ import { resolveConfig } from "../../shared/config/resolve.ts";
 import { type Config, configSchema } from "../../shared/config/schema.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
-import { requireLoopback } from "../../shared/process/loopback.ts";
 import { cacheDirectory, ensureSynthetic, obtainDataDirectory } from "../data/locations.ts";
 import { FetchDisplay } from "../data/progress.ts";
+import { checkNetwork, type NetworkOptions } from "./network-options.ts";
 
 /** Everything that stands in config.json before the first process starts, except the address of NATS. */
 export interface PreparedRun {
@@ -34,14 +34,14 @@ export function newRunId(now: Date, random: string = randomBytes(3).toString("he
  */
 export async function prepareRun(
   options: RunOptions,
-  extras: { readonly demo: boolean; readonly insecure: boolean },
+  extras: { readonly demo: boolean; readonly network: NetworkOptions },
   signal: AbortSignal,
 ): Promise<PreparedRun> {
   const file = options.config === undefined ? null : readConfigFile(options.config);
   const runId = newRunId(new Date());
   const directory = newRunDirectory(options.out ?? file?.options.out, runId);
   // The address is refused before anything is fetched.
-  requireLoopback(options.listen ?? "127.0.0.1", extras.insecure);
+  checkNetwork(options.listen ?? file?.options.listen ?? "127.0.0.1", extras.network);
   const { data, notes } = await factsOfData(options.data ?? file?.options.data, extras.demo, signal);
   const resolved = resolveConfig(options, data, machineFacts(), { runId, outDirectory: directory, nats: null, file });
   return { directory, config: resolved.config, notes: [...notes, ...resolved.notes] };

@@ -29,3 +29,12 @@ export function readSummary(directory: string): RunSummary | null {
     return null;
   }
 }
+
+/** The link by which other machines join a secured run; null where there is none, or it is not for us to read. */
+export function readJoinLink(directory: string): string | null {
+  try {
+    return readFileSync(join(directory, "security", "join"), "utf8").trim();
+  } catch {
+    return null;
+  }
+}

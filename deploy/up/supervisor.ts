@@ -8,10 +8,17 @@ import { describeEnd } from "./exit-meaning.ts";
 import type { RunSummary } from "./final-text.ts";
 import type { Interrupts } from "./interrupts.ts";
 import { Keeper, type Over } from "./keeper.ts";
+import {
+  coordinatorArguments,
+  isSecured,
+  LOCAL_NETWORK,
+  type NetworkOptions,
+  workerArguments,
+} from "./network-options.ts";
 import { Probe } from "./probe.ts";
 import type { GroupWatch } from "./reaper.ts";
 import { COORDINATOR_POLICY, WORKER_POLICY } from "./restart-policy.ts";
-import { readSummary } from "./runs.ts";
+import { readJoinLink, readSummary } from "./runs.ts";
 import type { RunStatus } from "./status.ts";
 
 const POLL_MILLIS = 500;
@@ -29,8 +36,8 @@ export interface SupervisorOptions {
   readonly workerRestarts: number;
   /** Program and first arguments of both processes. */
   readonly programs: { readonly coordinator: readonly string[]; readonly worker: readonly string[] };
-  /** For tests in network namespaces alone. */
-  readonly insecure: boolean;
+  /** How they are reached. */
+  readonly network?: NetworkOptions;
 }
 
 export type RunEnd =
@@ -51,14 +58,15 @@ export class Supervisor {
   #saidMessages = "";
   #workerlessSince: number | null = null;
   #stopAccepted = false;
+  #saidJoin = false;
 
   constructor(options: SupervisorOptions, groups: GroupWatch, display: Display, interrupts: Interrupts) {
     this.#options = options;
     this.#display = display;
     this.#interrupts = interrupts;
-    const { directory, config, programs, insecure } = options;
+    const { directory, config, programs, network = LOCAL_NETWORK } = options;
     const log = (name: string) => join(directory, "logs", `${name}.log`);
-    const network = ["--listen", config.place.listen, ...(insecure ? ["--insecure-test-network"] : [])];
+    const { listen } = config.place;
     const keeper = (
       name: string,
       command: (starts: number) => string[],
@@ -73,7 +81,7 @@ export class Supervisor {
       ...programs.coordinator,
       "--run",
       directory,
-      ...network,
+      ...coordinatorArguments(listen, network),
       ...(starts === 0 ? ["--start"] : []),
     ];
     this.#coordinator = keeper("coordinator", rule, {}, COORDINATOR_POLICY);
@@ -81,7 +89,14 @@ export class Supervisor {
     this.#workers = Array.from({ length: config.place.workers }, (_, index) => {
       const name = `worker-${index}`;
       const device = options.devices[index % options.devices.length]!;
-      const join_ = () => [...programs.worker, "--join", endpoints, "--name", name, ...network];
+      const join_ = () => [
+        ...programs.worker,
+        "--join",
+        endpoints,
+        "--name",
+        name,
+        ...workerArguments(listen, network),
+      ];
       const policy = { ...WORKER_POLICY, most: options.workerRestarts };
       return keeper(name, join_, computeEnvironment({ device, threads: 1 }), policy);
     });
@@ -152,12 +167,22 @@ export class Supervisor {
   }
 
   #show(status: RunStatus): void {
+    this.#sayJoin();
     for (const { time, text } of status.messages) {
       if (time <= this.#saidMessages) continue;
       this.#display.note(text);
     }
     this.#saidMessages = status.messages.at(-1)?.time ?? this.#saidMessages;
     this.#display.status(status);
+  }
+
+  /** The coordinator has written the line before it answers. It holds a secret: it goes to this terminal alone. */
+  #sayJoin(): void {
+    const { directory, config, network = LOCAL_NETWORK } = this.#options;
+    if (this.#saidJoin || !isSecured(config.place.listen, network)) return;
+    this.#saidJoin = true;
+    const link = readJoinLink(directory);
+    if (link !== null) this.#display.note(`On another machine: npx lockstep worker --join ${link}`);
   }
 
   /** Without any worker, here or joined from elsewhere, the run cannot go on. */

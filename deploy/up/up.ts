@@ -12,6 +12,7 @@ import { LineTail } from "./line-tail.ts";
 import { MachineLines } from "./machine-lines.ts";
 import { type NatsServer, startNats } from "./nats.ts";
 import { onPath } from "./nats-program.ts";
+import type { NetworkOptions } from "./network-options.ts";
 import { type PreparedRun, writeConfig } from "./prepare.ts";
 import { monitoringHint, type PrometheusServer, startPrometheus } from "./prometheus.ts";
 import { Reaper } from "./reaper.ts";
@@ -29,7 +30,8 @@ export interface UpOptions {
   /** Prometheus beside the run, where it is installed. */
   readonly monitoring: boolean;
   readonly json: boolean;
-  readonly insecure: boolean;
+  /** How the run's processes are reached. */
+  readonly network: NetworkOptions;
   /** An earlier life of the run left its files. */
   readonly resumed: boolean;
   readonly programs?: Programs;

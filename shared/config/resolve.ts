@@ -1,6 +1,5 @@
 import { LockstepError } from "../errors.ts";
 import { stepsPerEpoch } from "../plan/plan.ts";
-import { requireLoopback } from "../process/loopback.ts";
 import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
 import { type ConfigFile, type ModelFile, readModelFile, readRecipe } from "./files.ts";
 import { learningRates, scheduleOf } from "./learning-rates.ts";
@@ -91,7 +90,6 @@ export function resolveConfig(
     flipAveraging: settings.flipAveraging,
   };
   const place = placeOf({ options, file: run.file, dataset, machine, recipe, modelFile, run });
-  requireLoopback(place.listen, false);
   notes.push(...standbyNote(place.workers, shards));
   return { config: checked({ runId: run.runId, recipe, place }), notes };
 }

@@ -86,7 +86,17 @@ export type CoordinatorMessage =
   | { readonly kind: "discard"; readonly step: number }
   | { readonly kind: "evaluate"; readonly batches: readonly number[] }
   | { readonly kind: "release"; readonly reason: string }
-  | { readonly kind: "inject"; readonly fault: string };
+  | { readonly kind: "inject"; readonly fault: string }
+  /** Whom not to believe any more, and how to speak to NATS. Again with every change. */
+  | { readonly kind: "access"; readonly revoked: readonly string[]; readonly nats: NatsAccess | null };
+
+/** Credentials of a NATS server that wants some. */
+export interface NatsAccess {
+  readonly user: string;
+  readonly password: string;
+  /** PEM of the authority that vouches for the server. */
+  readonly authority: string;
+}
 
 /** Where a worker stands. */
 export interface Standing {

@@ -1,7 +1,10 @@
 import type { LedgerEntry } from "../protocol/trailer.ts";
 import type { ViewId } from "../protocol/view.ts";
+import { COORDINATOR_NAME, WORKER_NAME, workerName } from "../security/names.ts";
+import type { Trust } from "../security/trust.ts";
 import type { Envelope } from "./convert.ts";
 import {
+  BootstrapClient as BootstrapConstructor,
   CoordinatorClient as CoordinatorConstructor,
   channelOptions,
   grpc,
@@ -49,6 +52,26 @@ export interface PredictionsRequest {
   readonly maps: Buffer;
 }
 
+export interface JoinRequest {
+  readonly protocol: number;
+  readonly version: string;
+  readonly tokenId: string;
+  readonly secret: string;
+  readonly incarnation: string;
+  readonly name: string;
+  /** SubjectPublicKeyInfo in DER, and a signature by its private key over `joinStatement`. */
+  readonly publicKey: Buffer;
+  readonly signature: Buffer;
+}
+
+export type RenewRequest = Pick<JoinRequest, "publicKey" | "signature">;
+
+/** PEM. */
+export interface CertificateReply {
+  readonly certificate: string;
+  readonly authority: string;
+}
+
 export interface ControlRequest {
   readonly action: string;
   readonly target: string;
@@ -81,6 +104,12 @@ export interface CoordinatorClient {
   readonly pushPredictions: Unary<PredictionsRequest, Done>;
   readonly getStatus: Unary<object, { readonly json: string }>;
   readonly control: Unary<ControlRequest, Done>;
+  readonly renew: Unary<RenewRequest, CertificateReply>;
+  close(): void;
+}
+
+export interface BootstrapClient {
+  readonly join: Unary<JoinRequest, CertificateReply>;
   close(): void;
 }
 
@@ -89,24 +118,35 @@ export interface ClientOptions {
   readonly window?: number;
   /** A connection that no other client shares. */
   readonly ownConnection?: boolean;
+  /** By which connections are secured; null: they are not. */
+  readonly trust?: Trust | null;
+  /** A worker that must be at the other end; any worker of the run where none is named. */
+  readonly incarnation?: string;
 }
 
-const optionsOf = ({ window, ownConnection }: ClientOptions): grpc.ChannelOptions => ({
-  ...channelOptions(window),
-  ...(ownConnection === true ? { "grpc.use_local_subchannel_pool": 1 } : {}),
-});
+function channelOf(name: string, { window, ownConnection, trust }: ClientOptions) {
+  const { credentials, options } = trust?.channel(name) ?? {
+    credentials: grpc.credentials.createInsecure(),
+    options: {},
+  };
+  const own = ownConnection === true ? { "grpc.use_local_subchannel_pool": 1 } : {};
+  return [credentials, { ...channelOptions(window), ...own, ...options }] as const;
+}
 
 /** A client of a worker's Member service at host:port. */
 export const memberClient = (address: string, options: ClientOptions = {}): MemberClient =>
-  new MemberConstructor(address, grpc.credentials.createInsecure(), optionsOf(options)) as unknown as MemberClient;
+  new MemberConstructor(
+    address,
+    ...channelOf(options.incarnation === undefined ? WORKER_NAME : workerName(options.incarnation), options),
+  ) as unknown as MemberClient;
 
 /** A client of the Coordinator service at host:port. */
 export const coordinatorClient = (address: string, options: ClientOptions = {}): CoordinatorClient =>
-  new CoordinatorConstructor(
-    address,
-    grpc.credentials.createInsecure(),
-    optionsOf(options),
-  ) as unknown as CoordinatorClient;
+  new CoordinatorConstructor(address, ...channelOf(COORDINATOR_NAME, options)) as unknown as CoordinatorClient;
+
+/** A client of the Bootstrap service at host:port. @param trust knows the authority and has no certificate */
+export const bootstrapClient = (address: string, trust: Trust): BootstrapClient =>
+  new BootstrapConstructor(address, ...channelOf(COORDINATOR_NAME, { trust })) as unknown as BootstrapClient;
 
 /** Promise of a unary call, cancelled by the signal. Rejects with gRPC's ServiceError. */
 export function unary<Reply>(

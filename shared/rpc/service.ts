@@ -3,6 +3,8 @@ import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { LockstepError } from "../errors.ts";
+import { bindFirst, hostPort, type Ports } from "../process/addresses.ts";
+import type { Gate } from "../security/gate.ts";
 
 /** The services of proto/lockstep.proto, loaded once, and the channel settings that all of Lockstep uses. */
 const places = ["../../proto/lockstep.proto", "../../../proto/lockstep.proto"].map((place) =>
@@ -25,10 +27,11 @@ const loaded = grpc.loadPackageDefinition(
     readonly v1: {
       readonly Coordinator: grpc.ServiceClientConstructor;
       readonly Member: grpc.ServiceClientConstructor;
+      readonly Bootstrap: grpc.ServiceClientConstructor;
     };
   };
 };
-const { Coordinator, Member } = loaded.lockstep.v1;
+const { Bootstrap, Coordinator, Member } = loaded.lockstep.v1;
 
 const raw = <T extends Buffer>(buffer: T): T => buffer;
 
@@ -42,6 +45,8 @@ const rawAnswers = (methods: grpc.ServiceDefinition, names: readonly string[]): 
 
 export const coordinatorService = rawAnswers(Coordinator.service, ["PullCheckpoint"]);
 export const memberService = rawAnswers(Member.service, ["Exchange", "PullState"]);
+export const bootstrapService = Bootstrap.service;
+export const BootstrapClient = Bootstrap;
 export const CoordinatorClient = grpc.makeGenericClientConstructor(coordinatorService, "Coordinator");
 export const MemberClient = grpc.makeGenericClientConstructor(memberService, "Member");
 
@@ -66,15 +71,37 @@ export const channelOptions = (window = 4 << 20): grpc.ChannelOptions =>
     "grpc-node.flow_control_window": window,
   }) as grpc.ChannelOptions;
 
-/** Opens a server on host:port (0: any port) and returns the address that others dial. */
-export async function listen(server: grpc.Server, host: string, port: number): Promise<string> {
-  const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${host}:${port}`, grpc.ServerCredentials.createInsecure(), (error, actual) =>
+/** Where a server listens, and what others are told to dial. */
+export interface Binding {
+  readonly host: string;
+  readonly ports: Ports;
+  /** The host of the address that others dial. */
+  readonly advertise: string;
+}
+
+/** On one address, on this port (0: any free one). */
+export const bindingOf = (host: string, port = 0): Binding => ({
+  host,
+  ports: { from: port, to: port },
+  advertise: host,
+});
+
+/**
+ * Opens a server and returns the address that others dial.
+ * @param gate listens in its place, where connections must show who they are
+ */
+export async function listen(server: grpc.Server, binding: Binding, gate: Gate | null = null): Promise<string> {
+  const { host, ports, advertise } = binding;
+  const bind = (port: number) => gate?.listen(host, port) ?? bindPlain(server, host, port);
+  return hostPort(advertise, await bindFirst(ports, bind));
+}
+
+const bindPlain = (server: grpc.Server, host: string, port: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    server.bindAsync(hostPort(host, port), grpc.ServerCredentials.createInsecure(), (error, actual) =>
       error === null ? resolve(actual) : reject(error),
     );
   });
-  return `${host}:${bound}`;
-}
 
 /**
  * Ends a server's stream with an error status. (Destroying the call would send nothing: the caller would wait for ever.)

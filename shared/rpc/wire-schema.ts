@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MOST_REVOKED } from "../security/revocation.ts";
 import { MOST_ENTRIES, MOST_LABELS, MOST_MEMBERS, MOST_SHARDS, MOST_TEXT } from "./bounds.ts";
 
 /**
@@ -133,4 +134,8 @@ export const coordinatorMessageSchema = z.discriminatedUnion("kind", [
   message("evaluate", { batches: z.array(whole).max(1 << 20) }),
   message("release", { reason: text }),
   message("inject", { fault: text }),
+  message("access", {
+    revoked: z.array(z.string().regex(/^[0-9a-fA-F]{1,64}$/)).max(MOST_REVOKED),
+    nats: z.strictObject({ user: text, password: text, authority: text }).nullable(),
+  }),
 ]);

@@ -8,6 +8,7 @@ import { Keeper } from "../../deploy/up/keeper.ts";
 import { LineTail } from "../../deploy/up/line-tail.ts";
 import { startNats } from "../../deploy/up/nats.ts";
 import { natsProgram } from "../../deploy/up/nats-program.ts";
+import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
 import { prepareRun, writeConfig } from "../../deploy/up/prepare.ts";
 import { Reaper } from "../../deploy/up/reaper.ts";
 import { COORDINATOR_POLICY } from "../../deploy/up/restart-policy.ts";
@@ -154,7 +155,11 @@ export class Cluster {
     const recipe = join(directory, "recipe.json");
     writeFileSync(recipe, JSON.stringify({ ...RECIPES.quick, recipe: "bench", model }));
     const options = { recipe, data, out: this.#run, workers, batch, steps: STEPS, eval: false };
-    const { config } = await prepareRun(options, { demo: false, insecure: false }, AbortSignal.timeout(PATIENCE));
+    const { config } = await prepareRun(
+      options,
+      { demo: false, network: LOCAL_NETWORK },
+      AbortSignal.timeout(PATIENCE),
+    );
     mkdirSync(join(this.#run, "logs"), { recursive: true });
     const program = broadcast === true ? natsProgram() : null;
     if (program !== null) {

@@ -137,7 +137,6 @@ describe("the resolved config", () => {
     const old = { machine: { precisions: ["float32"] as const } };
     expect(() => resolved({ precision: "bf16" }, old)).toThrow(code("LS_CONFIG_SUPPORT", "--precision bf16"));
     expect(() => resolved({ precision: "bf16", execution: "eager" })).toThrow(code("LS_USAGE", "--precision bf16"));
-    expect(() => resolved({ listen: "0.0.0.0" })).toThrow(code("LS_NOT_LOOPBACK"));
     expect(() => resolved({}, { dataset: { trainImages: 1 } })).toThrow(code("LS_CONFIG_DATA"));
     const slow = readConfigFile(fileOf("slow.json", { place: { timing: { heartbeatTimeout: 500 } } }));
     expect(() => resolved({}, { run: { file: slow } })).toThrow(code("LS_CONFIG_INVALID", "heartbeatTimeout (500 ms)"));

@@ -5,7 +5,7 @@ import { CheckpointStore } from "../../coordinator/checkpoints/store.ts";
 import { type CoordinatorHandlers, CoordinatorServer } from "../../coordinator/server.ts";
 import { Sessions } from "../../coordinator/sessions.ts";
 import { coordinatorClient, unary } from "../../shared/rpc/clients.ts";
-import { grpc } from "../../shared/rpc/service.ts";
+import { bindingOf, grpc } from "../../shared/rpc/service.ts";
 import { fetchCheckpoint } from "../../worker/coordinator-calls.ts";
 import { stateOf, temporary } from "./support.ts";
 
@@ -25,7 +25,7 @@ async function served(more: Partial<CoordinatorHandlers> = {}) {
     ...{ inject: () => "", predictions() {} },
     ...more,
   });
-  const address = await server.start("127.0.0.1", 0);
+  const address = await server.start(bindingOf("127.0.0.1"));
   const client = coordinatorClient(address);
   onTestFinished(() => {
     client.close();

@@ -1,7 +1,7 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { BLOCK, type Layout } from "../../shared/model/layout.ts";
 import { type Incarnation, type ViewId, viewName } from "../../shared/protocol/view.ts";
-import { grpc, listen, memberService } from "../../shared/rpc/service.ts";
+import { bindingOf, grpc, listen, memberService } from "../../shared/rpc/service.ts";
 import type { Arithmetic } from "../../worker/arithmetic/arithmetic.ts";
 import { type ChunkHeader, layOutChunk, MAX_CHUNK_BYTES } from "../../worker/exchange/chunk.ts";
 
@@ -29,7 +29,7 @@ export class FakePeer {
       pullState: () => {},
       pullEntries: () => {},
     });
-    this.address = await listen(this.server, "127.0.0.1", 0);
+    this.address = await listen(this.server, bindingOf("127.0.0.1"));
   }
 
   /** The newest call for a view; waits for the first one, or for one after `known` of them. */

@@ -3,6 +3,7 @@ import { type Layout, layoutOf } from "../../shared/model/layout.ts";
 import { maximalNodes, type ShardRange } from "../../shared/plan/tree.ts";
 import type { Trailer } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Member, View } from "../../shared/protocol/view.ts";
+import { bindingOf } from "../../shared/rpc/service.ts";
 import { type Arithmetic, loadArithmeticSync } from "../../worker/arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../../worker/compute/step.ts";
 import { Exchange, type ExchangeEvent } from "../../worker/exchange/exchange.ts";
@@ -155,7 +156,7 @@ export async function startMember(index: number, options: MemberOptions): Promis
     },
   );
   const server = new MemberServer();
-  const address = await server.start("127.0.0.1", 0);
+  const address = await server.start(bindingOf("127.0.0.1"));
   const state: { live: number | null; snapshot: number | null } = { live: null, snapshot: null };
   const source: StateSource = {
     arithmetic,

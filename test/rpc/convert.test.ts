@@ -140,6 +140,10 @@ const coordinatorMessages: Record<CoordinatorMessage["kind"], fc.Arbitrary<unkno
   evaluate: kind("evaluate", { batches: fc.array(u32, { maxLength: 9 }) }),
   release: kind("release", { reason: text }),
   inject: kind("inject", { fault: text }),
+  access: kind("access", {
+    revoked: fc.array(fc.stringMatching(/^[0-9a-f]{16}$/), { maxLength: 9 }),
+    nats: fc.option(fc.record({ user: text, password: text, authority: text })),
+  }),
 };
 
 /** The code of a refusal; null where the envelope is taken. Anything but a coded error is a failure. */

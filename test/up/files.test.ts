@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LineTail } from "../../deploy/up/line-tail.ts";
 import { MachineLines } from "../../deploy/up/machine-lines.ts";
+import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
 import { decodeBatch } from "../../deploy/up/predicted-batches.ts";
 import { prepareRun, readRunConfig } from "../../deploy/up/prepare.ts";
 import { prepareResume } from "../../deploy/up/prepare-resume.ts";
@@ -103,7 +104,7 @@ describe("the lock of a run", () => {
 });
 
 describe("a run's directory", () => {
-  const extras = { demo: false, insecure: false };
+  const extras = { demo: false, network: LOCAL_NETWORK };
   const signal = new AbortController().signal;
 
   it("that holds another run is refused", async () => {
@@ -112,11 +113,12 @@ describe("a run's directory", () => {
     await expect(prepareRun({ out: directory }, extras, signal)).rejects.toMatchObject(failure);
   });
 
-  it("is not even looked at for an address beyond this machine", async () => {
-    await expect(prepareRun({ out: directory, listen: "0.0.0.0" }, extras, signal)).rejects.toMatchObject({
-      code: "LS_NOT_LOOPBACK",
-      exitCode: 2,
-    });
+  it("is not even looked at for an address that others cannot dial", async () => {
+    const network = { ...LOCAL_NETWORK, advertise: "0.0.0.0" };
+    const failure = { code: "LS_ADVERTISE", exitCode: 2 };
+    await expect(
+      prepareRun({ out: directory, listen: "0.0.0.0" }, { demo: false, network }, signal),
+    ).rejects.toMatchObject(failure);
   });
 
   it("without a run cannot be resumed", async () => {

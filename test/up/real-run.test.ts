@@ -259,7 +259,9 @@ describe("up, asked for what cannot be", () => {
   it.each([
     [["--epochs", "1", "--steps", "5"], 2, "--epochs and --steps exclude each other"],
     [["--workers", "none"], 2, "--workers must be a whole number"],
-    [["--listen", "0.0.0.0"], 2, "LS_NOT_LOOPBACK"],
+    [["--listen", "0.0.0.0", "--advertise", "0.0.0.0"], 2, "LS_ADVERTISE"],
+    [["--listen", "0.0.0.0", "--ports", "90000"], 2, "--ports must be"],
+    [["--tls-ca", "ca.pem"], 2, "belong together"],
     [["--nats", "nats://10.0.0.1:4222"], 2, "LS_NOT_LOOPBACK"],
     [["--nats", "somewhere"], 2, "--nats must be an address"],
     [["--devices", "fast"], 2, "--devices must be cpu or indexes of GPUs"],
@@ -275,12 +277,14 @@ describe("up, asked for what cannot be", () => {
     expect(existsSync(join(out, "config.json"))).toBe(false);
   });
 
-  it.each(["coordinator", "worker"])("a %s beyond this machine is refused", async (part) => {
-    const args =
-      part === "worker" ? ["worker", "--join", "10.0.0.1:7000"] : ["coordinator", place.path, "--listen", "0.0.0.0"];
-    const run = lockstep(args);
+  it.each([
+    ["10.0.0.1:7000", "LS_NOT_LOOPBACK"],
+    ["lockstep://10.0.0.1:7000/ls1-half", "LS_JOIN_LINK"],
+    ["lockstep://10.0.0.1:7000", "LS_JOIN_LINK"],
+  ])("a worker that would join %s beyond this machine without a token is refused", async (target, code) => {
+    const run = lockstep(["worker", "--join", target]);
     expect((await run.ended).code).toBe(2);
-    expect(run.err()).toContain("LS_NOT_LOOPBACK");
+    expect(run.err()).toContain(code);
   });
 });
 

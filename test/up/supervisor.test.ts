@@ -36,7 +36,7 @@ async function supervised(directory: string, { coordinator, worker = "", workers
   const program = (name: string) => [process.execPath, programFile(name)];
   const programs = { coordinator: program("coordinator.mjs"), worker: program("part.mjs") };
   const groups = { add: (pid: number) => pids.push(pid), remove: () => {} };
-  const options = { directory, config, devices: ["cpu"], workerRestarts: 1, programs, insecure: false };
+  const options = { directory, config, devices: ["cpu"], workerRestarts: 1, programs };
   try {
     const end = await new Supervisor(options, groups, display, interrupts).run(() => {});
     return { end, notes, steps, left: pids.filter(lives), starts: readFileSync(join(directory, "starts"), "utf8") };

@@ -1,7 +1,7 @@
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Incarnation } from "../../shared/protocol/view.ts";
 import { type Envelope, wireCoordinatorMessage } from "../../shared/rpc/convert.ts";
-import { channelOptions, coordinatorService, grpc, listen } from "../../shared/rpc/service.ts";
+import { bindingOf, channelOptions, coordinatorService, grpc, listen } from "../../shared/rpc/service.ts";
 import { Session } from "../../worker/session.ts";
 import { helloOf } from "../coordinator/support.ts";
 
@@ -23,7 +23,7 @@ async function dialled(answer: (call: Call, stream: number) => void) {
       answer(call, streams++);
     },
   });
-  const coordinator = await listen(server, "127.0.0.1", 0);
+  const coordinator = await listen(server, bindingOf("127.0.0.1"));
   const messages: string[] = [];
   const malformed: { readonly error: unknown; readonly often: boolean }[] = [];
   const session = new Session({

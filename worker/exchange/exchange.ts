@@ -2,6 +2,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import type { Bucket, Layout } from "../../shared/model/layout.ts";
 import type { Trailer } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, type View, type ViewId, viewName } from "../../shared/protocol/view.ts";
+import type { Trust } from "../../shared/security/trust.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
 import { MOST_OPEN_VIEWS } from "../member/state.ts";
@@ -30,6 +31,8 @@ export interface ExchangeOptions {
   /** First and longest pause between redials, in milliseconds. */
   readonly redialFirst: number;
   readonly redialMax: number;
+  /** By which connections to members are secured; null: they are not. */
+  readonly trust?: Trust | null;
   /** How long a peer's early call is held for a view that is not known yet, in milliseconds. */
   readonly holdMillis?: number;
 }
@@ -219,13 +222,14 @@ export class Exchange {
   }
 
   private dial(open: OpenView, peer: View["members"][number]): Inbound {
-    const { run, self, redialFirst, redialMax } = this.options;
+    const { run, self, redialFirst, redialMax, trust = null } = this.options;
     const { view } = open;
     return new Inbound({
       run,
       view,
       self,
       peer,
+      trust,
       redialFirst,
       redialMax,
       onChunk: (buffer) => this.onChunk(open, peer.incarnation, buffer),

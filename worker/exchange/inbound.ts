@@ -1,6 +1,7 @@
 import type { Incarnation, View } from "../../shared/protocol/view.ts";
 import { type MemberClient, memberClient } from "../../shared/rpc/clients.ts";
 import { grpc } from "../../shared/rpc/service.ts";
+import type { Trust } from "../../shared/security/trust.ts";
 
 /** Window of each inbound stream: at most 16 MiB, and a bounded sum over many peers. */
 const WINDOW_BUDGET = 128 << 20;
@@ -35,6 +36,8 @@ export interface InboundOptions {
   readonly view: View;
   readonly self: Incarnation;
   readonly peer: { readonly incarnation: Incarnation; readonly address: string };
+  /** By which connections are secured; null: they are not. */
+  readonly trust?: Trust | null;
   /** First and longest pause between redials, in milliseconds. */
   readonly redialFirst: number;
   readonly redialMax: number;
@@ -85,9 +88,11 @@ export class Inbound {
   }
 
   private dial(): void {
-    const { run, view, self, peer } = this.options;
+    const { run, view, self, peer, trust = null } = this.options;
     // A pool of its own: streams of different views must not share one connection, whose window one of them could block.
-    this.client = memberClient(peer.address, { window: windowFor(view.members.length), ownConnection: true });
+    const { incarnation } = peer;
+    const window = windowFor(view.members.length);
+    this.client = memberClient(peer.address, { window, ownConnection: true, trust, incarnation });
     const call = this.client.exchange({ run, view: view.id, from: self, to: peer.incarnation });
     this.call = call;
     call.on("data", (buffer: Buffer) => this.onData(call, buffer));

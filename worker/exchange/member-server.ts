@@ -1,7 +1,12 @@
 import { LockstepError } from "../../shared/errors.ts";
+import { hostPort } from "../../shared/process/addresses.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import type { Entries, ExchangeRequest, PullStateRequest } from "../../shared/rpc/clients.ts";
-import { channelOptions, grpc, listen, memberService, refuseCall } from "../../shared/rpc/service.ts";
+import { type Binding, channelOptions, grpc, listen, memberService, refuseCall } from "../../shared/rpc/service.ts";
+import { type Authenticated, requireRole } from "../../shared/security/caller.ts";
+import type { Gate } from "../../shared/security/gate.ts";
+import type { Peer, Role } from "../../shared/security/names.ts";
+import type { Trust } from "../../shared/security/trust.ts";
 import type { Exchange } from "./exchange.ts";
 import { WRONG_INCARNATION } from "./inbound.ts";
 import { type StateSource, serveState } from "./serve-state.ts";
@@ -12,6 +17,12 @@ export interface MemberHandlers {
   readonly state: StateSource;
   /** Lineage and kept entries while the state is at `step`; null where it is not. */
   entriesAt(step: number): Entries | null;
+}
+
+/** How a worker's server is secured. */
+export interface MemberSecurity {
+  readonly trust: Trust;
+  gate(members: grpc.Server): Gate;
 }
 
 type ExchangeCall = grpc.ServerWritableStream<Omit<ExchangeRequest, "view"> & { readonly view: ViewId | null }, Buffer>;
@@ -26,6 +37,7 @@ type Refusal = readonly [code: grpc.status, details: string];
 
 const NOT_READY: Refusal = [grpc.status.UNAVAILABLE, "LS_NOT_READY: this worker is still loading"];
 const WRONG_RUN: Refusal = [WRONG_INCARNATION, "LS_WRONG_RUN: this worker is not in that run"];
+const NOT_ALLOWED: Refusal = [grpc.status.FAILED_PRECONDITION, "LS_NOT_ALLOWED: the caller's certificate is another's"];
 const NO_VIEW: Refusal = [grpc.status.INVALID_ARGUMENT, "LS_MALFORMED: no view is named"];
 const UNKNOWN_VIEW: Refusal = [grpc.status.NOT_FOUND, "LS_UNKNOWN_VIEW: this worker has not heard of that view yet"];
 const NOT_A_MEMBER: Refusal = [grpc.status.FAILED_PRECONDITION, "LS_NOT_A_MEMBER: the caller is not in that view"];
@@ -37,25 +49,30 @@ const MOVED: Refusal = [grpc.status.ABORTED, "LS_STATE_MOVED: the state is not a
 export class MemberServer {
   private readonly server = new grpc.Server(channelOptions());
   private handlers: MemberHandlers | null = null;
+  private trust: Trust | null = null;
+  private gate: Gate | null = null;
   private pulls = 0;
   address = "";
 
   /**
    * Listens at once, since the address is part of hello; calls are refused until `serve`.
+   * @param security null: whoever reaches the port may call
    * @throws LockstepError LS_LISTEN
    */
-  async start(host: string, port: number): Promise<string> {
+  async start(binding: Binding, security: MemberSecurity | null = null): Promise<string> {
+    this.trust = security?.trust ?? null;
+    this.gate = security?.gate(this.server) ?? null;
     this.server.addService(memberService, {
       exchange: (call: ExchangeCall) => this.onExchange(call),
       pullState: (call: PullCall) => void this.onPullState(call),
       pullEntries: (call: EntriesCall, callback: grpc.sendUnaryData<Entries>) => this.onPullEntries(call, callback),
     });
     try {
-      this.address = await listen(this.server, host, port);
+      this.address = await listen(this.server, binding, this.gate);
     } catch (cause) {
       throw new LockstepError(
         "LS_LISTEN",
-        `The worker cannot listen on ${host}:${port}: ${(cause as Error).message}.`,
+        `The worker cannot listen on ${hostPort(binding.host, binding.ports.from)}: ${(cause as Error).message}.`,
         {
           hint: "Choose another address or port (--listen, --ports).",
           exitCode: 3,
@@ -72,6 +89,7 @@ export class MemberServer {
 
   /** Breaks all streams at once. */
   close(): void {
+    this.gate?.close();
     this.server.forceShutdown();
   }
 
@@ -81,6 +99,9 @@ export class MemberServer {
     const refuse = (refusal: Refusal) => refuseCall(call, ...refusal);
     if (handlers === null) return refuse(NOT_READY);
     if (run !== handlers.run) return refuse(WRONG_RUN);
+    const caller = this.callerOf(call, "worker");
+    if (caller === "nobody" || (caller !== null && caller.incarnation !== null && caller.incarnation !== from))
+      return refuse(NOT_ALLOWED);
     const { exchange } = handlers;
     if (to !== exchange.self) return refuse([WRONG_INCARNATION, `LS_WRONG_INCARNATION: ${to} does not listen here`]);
     if (view === null) return refuse(NO_VIEW);
@@ -96,6 +117,7 @@ export class MemberServer {
     const refuse = (refusal: Refusal) => refuseCall(call, ...refusal);
     if (handlers === null) return refuse(NOT_READY);
     if (call.request.run !== handlers.run) return refuse(WRONG_RUN);
+    if (this.callerOf(call, "worker", "coordinator") === "nobody") return refuse(NOT_ALLOWED);
     if (this.pulls >= MOST_PULLS) return refuse(TOO_MANY);
     this.pulls += 1;
     const served = await serveState(call, handlers.state, call.request).finally(() => {
@@ -108,9 +130,19 @@ export class MemberServer {
 
   private onPullEntries(call: EntriesCall, callback: grpc.sendUnaryData<Entries>): void {
     const { handlers } = this;
-    const found = call.request.run === handlers?.run ? handlers.entriesAt(call.request.step) : null;
+    const allowed = this.callerOf(call, "worker") !== "nobody";
+    const found = allowed && call.request.run === handlers?.run ? handlers.entriesAt(call.request.step) : null;
     if (found !== null) return callback(null, found);
-    const [code, details] = MOVED;
+    const [code, details] = allowed ? MOVED : NOT_ALLOWED;
     callback(Object.assign(new Error(details), { code, details }));
+  }
+
+  /** null on a port without security, on which everybody may. */
+  private callerOf(call: Authenticated, ...roles: readonly Role[]): Peer | null | "nobody" {
+    try {
+      return requireRole(call, this.trust, ...roles);
+    } catch {
+      return "nobody";
+    }
   }
 }

@@ -1,5 +1,6 @@
 import { type Entries, type MemberClient, memberClient, unary } from "../../shared/rpc/clients.ts";
 import { parseEntries } from "../../shared/rpc/convert.ts";
+import type { Trust } from "../../shared/security/trust.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import { windowFor } from "./inbound.ts";
 import { PIECE_BYTES, PIECE_HEADER } from "./serve-state.ts";
@@ -16,6 +17,8 @@ export interface PullOptions {
   readonly into: number;
   readonly bytes: number;
   readonly signal: AbortSignal;
+  /** By which connections are secured; null: they are not. */
+  readonly trust?: Trust | null;
   /** Silence of one peer after which its range is asked of another, in milliseconds. */
   readonly stallMillis?: number;
 }
@@ -36,9 +39,9 @@ const ENTRIES_MILLIS = 5000;
  * lies at `into` is then not a state.
  */
 export async function pullState(options: PullOptions): Promise<PullResult | null> {
-  const { run, step, peers, bytes, signal } = options;
+  const { run, step, peers, bytes, signal, trust = null } = options;
   const clients = peers.map((address) =>
-    memberClient(address, { window: windowFor(peers.length), ownConnection: true }),
+    memberClient(address, { window: windowFor(peers.length), ownConnection: true, trust }),
   );
   const queue = rangesOf(bytes);
   let waiting: (() => void)[] = [];

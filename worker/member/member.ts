@@ -109,6 +109,7 @@ class Advance {
       case "discard":
       case "evaluate":
       case "inject":
+      case "access":
         return; // The process around the machine does these; they do not touch membership.
       default:
         return message satisfies never;

@@ -1,0 +1,41 @@
+import type { NetworkInterfaceInfo } from "node:os";
+import type { Logger } from "pino";
+import { advertisedHost, isLoopback } from "../shared/process/addresses.ts";
+import type { Binding } from "../shared/rpc/service.ts";
+import { RefusalLog } from "../shared/security/refusal-log.ts";
+import type { CoordinatorOptions } from "./options.ts";
+import { RunSecurity } from "./security/run-security.ts";
+
+/** Where a coordinator listens and what it tells others to dial. @throws LockstepError LS_ADVERTISE */
+export function bindingFor(
+  { listen, advertise, ports }: Pick<CoordinatorOptions, "listen" | "advertise" | "ports">,
+  interfaces: Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>,
+): Binding {
+  return { host: listen, ports, advertise: advertisedHost(listen, advertise, interfaces) };
+}
+
+/**
+ * The run's security; null where it needs none, since nobody else can reach it.
+ * @param host what others dial
+ * @throws LockstepError LS_SECURITY_FILES, LS_CERTIFICATE
+ */
+export async function securityFor(
+  options: CoordinatorOptions,
+  host: string,
+  run: string,
+  log: Logger,
+  onRevoked: () => void,
+): Promise<RunSecurity | null> {
+  const { listen, tls, insecure, certificates, certificateMillis } = options;
+  if (insecure || (tls === "auto" && isLoopback(listen))) return null;
+  const refusals = new RefusalLog((refusal) => log.warn(refusal, "a connection was refused"));
+  return RunSecurity.open({
+    run,
+    directory: options.run,
+    hosts: [...new Set([host, "localhost", "127.0.0.1"])],
+    lifetime: certificateMillis,
+    supplied: certificates,
+    onRefused: (refusal) => refusals.add(refusal),
+    onRevoked,
+  });
+}

@@ -1,0 +1,89 @@
+import { z } from "zod";
+import { LockstepError } from "../../shared/errors.ts";
+import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
+import type { Incarnation } from "../../shared/protocol/view.ts";
+import type { ControlRequest } from "../../shared/rpc/clients.ts";
+import { tokenState } from "../../shared/security/tokens.ts";
+import type { Sessions } from "../sessions.ts";
+import type { JoinLinks } from "./join-links.ts";
+import type { RunSecurity } from "./run-security.ts";
+
+const newTokenSchema = z.strictObject({
+  lifetime: z.number().positive().nullable(),
+  uses: z.number().int().positive().nullable(),
+  note: z.string().max(200),
+});
+
+/** A worker as a person names it. */
+export interface Named {
+  readonly incarnation: Incarnation;
+  readonly name: string;
+}
+
+/** What an operator may do about who takes part, over the `Control` call; and what workers hear of it. */
+export class AccessControl {
+  readonly #security: RunSecurity;
+  readonly #links: JoinLinks;
+  readonly #sessions: Pick<Sessions, "send" | "reject" | "peerOf" | "incarnations">;
+  readonly #workers: () => readonly Named[];
+
+  constructor(
+    security: RunSecurity,
+    links: JoinLinks,
+    sessions: Pick<Sessions, "send" | "reject" | "peerOf" | "incarnations">,
+    workers: () => readonly Named[],
+  ) {
+    this.#security = security;
+    this.#links = links;
+    this.#sessions = sessions;
+    this.#workers = workers;
+  }
+
+  /** null for what is no action of this kind. @throws LockstepError LS_USAGE, LS_TOKEN_UNKNOWN, LS_NO_WORKER, LS_NO_TOKENS */
+  control({ action, target, detail }: ControlRequest): string | null {
+    const { tokens } = this.#security;
+    switch (action) {
+      case "token-create":
+        return this.#links.create(newTokenSchema.parse(JSON.parse(detail)));
+      case "token-list":
+        return JSON.stringify(
+          tokens.list.map(({ id, expires, uses, note, ...record }) => {
+            const state = tokenState({ id, expires, uses, note, ...record }, Date.now());
+            return { id, state, expires, uses, note };
+          }),
+        );
+      case "token-revoke":
+        tokens.revoke(target);
+        return `token ${target} lets nobody in any more; workers that came by it stay`;
+      case "worker-revoke":
+        return this.#revokeWorker(target);
+      default:
+        return null;
+    }
+  }
+
+  /** Said to each worker with every stream, and to all when it changes. */
+  tell(incarnation: Incarnation): void {
+    this.#sessions.send(incarnation, this.#message());
+  }
+
+  tellAll(): void {
+    for (const incarnation of this.#sessions.incarnations) this.tell(incarnation);
+  }
+
+  #message(): CoordinatorMessage {
+    return { kind: "access", revoked: this.#security.revoked, nats: null };
+  }
+
+  #revokeWorker(target: string): string {
+    const worker = this.#workers().find(({ name, incarnation }) => name === target || incarnation === target);
+    const peer = worker === undefined ? null : this.#sessions.peerOf(worker.incarnation);
+    if (worker === undefined || peer === null)
+      throw new LockstepError("LS_NO_WORKER", `There is no worker "${target}" with a session in this run.`, {
+        hint: "See `npx lockstep status`.",
+      });
+    this.#sessions.reject(worker.incarnation, "LS_REVOKED", "This worker was revoked.");
+    this.#security.revokeWorker(peer, worker.name);
+    return `${worker.name} (${worker.incarnation}) was revoked${peer.token === "" ? "" : `, and token ${peer.token} with it`}`;
+  }
+}

@@ -1,0 +1,124 @@
+import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { LockstepError, sentenceOf } from "../../shared/errors.ts";
+import { type Revoked, revokedSchema } from "../../shared/security/revocation.ts";
+import { type TokenRecord, tokenRecordSchema } from "../../shared/security/tokens.ts";
+import type { Trust } from "../../shared/security/trust.ts";
+import { replaceFile, syncDirectory } from "../files/durable.ts";
+import { Authority } from "./authority.ts";
+
+/** For whom alone the files are. */
+const OWNER = 0o600;
+const OWNER_DIRECTORY = 0o700;
+
+/**
+ * What keeps a run to itself, in `security/` of its directory; all of it is the owner's alone:
+ *
+ *     authority.json   the authority's certificate and key
+ *     ca.pem           its certificate, for other programs
+ *     operator.json    with which commands on this machine speak to the coordinator
+ *     local-join       by which workers of this machine join
+ *     join             the line for other machines
+ *     tokens.json, revoked.json, secrets.json
+ */
+export class SecurityFiles {
+  readonly directory: string;
+
+  constructor(runDirectory: string) {
+    this.directory = join(runDirectory, "security");
+    mkdirSync(this.directory, { recursive: true, mode: OWNER_DIRECTORY });
+    chmodSync(this.directory, OWNER_DIRECTORY);
+  }
+
+  at(name: string): string {
+    return join(this.directory, name);
+  }
+
+  /** The run's authority, made once: two coordinators that start at the same time get the same. @throws LockstepError LS_SECURITY_FILES */
+  async authority(run: string): Promise<Authority> {
+    const known = this.#read("authority.json", authoritySchema);
+    if (known !== null) return this.#open(known);
+    const { authority, key } = await Authority.create(run);
+    const partial = this.at(`authority.${process.pid}.partial`);
+    writeFileSync(partial, JSON.stringify({ certificate: authority.certificate, key }), { mode: OWNER });
+    try {
+      linkSync(partial, this.at("authority.json"));
+      syncDirectory(this.directory);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    } finally {
+      rmSync(partial, { force: true });
+    }
+    return this.#open(this.#read("authority.json", authoritySchema)!);
+  }
+
+  writeOperator({ current, names }: Trust): void {
+    const { authority, certificate, key } = current;
+    this.#write("operator.json", { authority, certificate, key, names });
+  }
+
+  readTokens(): readonly TokenRecord[] {
+    return this.#read("tokens.json", z.array(tokenRecordSchema)) ?? [];
+  }
+
+  writeTokens(tokens: readonly TokenRecord[]): void {
+    this.#write("tokens.json", tokens);
+  }
+
+  readRevoked(): readonly Revoked[] {
+    return this.#read("revoked.json", revokedSchema) ?? [];
+  }
+
+  writeRevoked(revoked: readonly Revoked[]): void {
+    this.#write("revoked.json", revoked);
+  }
+
+  /** A text of one line; null where there is none. */
+  readLine(name: "local-join" | "join"): string | null {
+    try {
+      return readFileSync(this.at(name), "utf8").trim();
+    } catch {
+      return null;
+    }
+  }
+
+  writeLine(name: "local-join" | "join" | "ca.pem", text: string): void {
+    replaceFile(this.at(name), `${text.trim()}\n`, OWNER);
+  }
+
+  #open({ certificate, key }: z.infer<typeof authoritySchema>): Promise<Authority> {
+    return Authority.open(certificate, key).catch((cause: unknown) => {
+      throw unusable(this.at("authority.json"), cause);
+    });
+  }
+
+  #write(name: string, value: object): void {
+    replaceFile(this.at(name), `${JSON.stringify(value, null, 2)}\n`, OWNER);
+  }
+
+  /** null where there is no such file. @throws LockstepError LS_SECURITY_FILES: what cannot be read is never replaced silently */
+  #read<T>(name: string, schema: z.ZodType<T>): T | null {
+    let text: string;
+    try {
+      text = readFileSync(this.at(name), "utf8");
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "ENOENT") return null;
+      throw unusable(this.at(name), cause);
+    }
+    try {
+      return schema.parse(JSON.parse(text));
+    } catch (cause) {
+      throw unusable(this.at(name), cause);
+    }
+  }
+}
+
+const authoritySchema = z.strictObject({ certificate: z.string(), key: z.string() });
+
+const unusable = (file: string, cause: unknown) =>
+  new LockstepError("LS_SECURITY_FILES", `${file} cannot be used: ${sentenceOf(cause).split("\n")[0]}.`, {
+    hint: "Bring it back from a backup, or remove the run's folder security/: then every worker has to join by a new line.",
+    exitCode: 3,
+    cause,
+  });

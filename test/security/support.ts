@@ -1,0 +1,93 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { AccessControl } from "../../coordinator/security/access-control.ts";
+import { JoinLinks } from "../../coordinator/security/join-links.ts";
+import { RunSecurity, type SecurityOptions } from "../../coordinator/security/run-security.ts";
+import { CoordinatorServer } from "../../coordinator/server.ts";
+import { Sessions } from "../../coordinator/sessions.ts";
+import { splitAddress } from "../../shared/process/addresses.ts";
+import type { WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { Incarnation } from "../../shared/protocol/view.ts";
+import { type CoordinatorClient, coordinatorClient, unary } from "../../shared/rpc/clients.ts";
+import { bindingOf } from "../../shared/rpc/service.ts";
+import type { Refusal } from "../../shared/security/gate.ts";
+import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
+import { Trust } from "../../shared/security/trust.ts";
+import { joinOnce } from "../../worker/security/obtain.ts";
+
+export const HOUR = 3_600_000;
+export const A = "aaaaaaaaaaaaaaaa" as Incarnation;
+export const B = "bbbbbbbbbbbbbbbb" as Incarnation;
+
+export function scratchDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), "lockstep-security-"));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** A secured coordinator that listens, with all that lets somebody in, and nothing that trains. */
+export async function secured(more: Partial<SecurityOptions> = {}) {
+  const directory = scratchDirectory();
+  const refusals: Refusal[] = [];
+  const hellos: Extract<WorkerMessage, { kind: "hello" }>[] = [];
+  const refused: string[] = [];
+  const security = await RunSecurity.open({
+    ...{ run: "r", directory, hosts: ["127.0.0.1"], lifetime: HOUR, supplied: null },
+    onRefused: (refusal) => refusals.push(refusal),
+    onRevoked: () => access.tellAll(),
+    ...more,
+  });
+  const sessions = new Sessions(2, {
+    onHello: (hello) => {
+      hellos.push(hello);
+      access.tell(hello.incarnation);
+    },
+    onMessage() {},
+    onEnd() {},
+    onRefused: (_who, reason) => refused.push(reason),
+  });
+  const stopped: string[] = [];
+  const server = new CoordinatorServer(
+    {
+      ...{ run: "r", sessions, checkpoints: {} as never, status: () => ({ here: true }), inject: () => "" },
+      stop: (reason) => stopped.push(reason),
+      access: (request) => access.control(request),
+      predictions() {},
+    },
+    security,
+  );
+  const address = await server.start(bindingOf("127.0.0.1"));
+  onTestFinished(() => server.close());
+  const links = new JoinLinks(security, splitAddress(address)!);
+  const access = new AccessControl(security, links, sessions, () => hellos);
+  const token = (lifetime: number | null = HOUR, uses: number | null = null): JoinToken =>
+    parseLink(links.create({ lifetime, uses, note: "" })).token!;
+  const join_ = async (incarnation: string, by = token()) =>
+    new Trust((await joinOnce(address, by, { incarnation, name: incarnation })).credentials);
+  return { directory, address, security, sessions, access, refusals, hellos, refused, stopped, token, join: join_ };
+}
+
+/** A client that is closed at the end of the test. */
+export function dial(address: string, trust: Trust | null): CoordinatorClient {
+  const client = coordinatorClient(address, { trust, ownConnection: true });
+  onTestFinished(() => client.close());
+  return client;
+}
+
+export const status = (client: CoordinatorClient): Promise<{ readonly json: string }> =>
+  unary((done) => client.getStatus({}, { deadline: Date.now() + 5000 }, done));
+
+/** The code in front of, or behind, a refusal's sentence; the whole of it where there is none. */
+export const codeOf = (error: unknown): string => {
+  const { code, details, message } = error as { code?: unknown; details?: string; message: string };
+  if (typeof code === "string") return code;
+  return /LS_[A-Z_]+/.exec(details ?? message)?.[0] ?? message;
+};
+
+export const failure = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "no failure",
+    (error: unknown) => codeOf(error),
+  );
