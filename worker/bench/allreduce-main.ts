@@ -1,6 +1,7 @@
 import { layoutOf } from "../../shared/model/layout.ts";
 import { maximalNodes } from "../../shared/plan/tree.ts";
 import type { Incarnation, View } from "../../shared/protocol/view.ts";
+import { bindingOf } from "../../shared/rpc/service.ts";
 import { loadArithmeticSync } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
 import { Exchange, type ExchangeEvent } from "../exchange/exchange.ts";
@@ -102,7 +103,7 @@ let member: BenchMember | null = null;
 async function setUp(setup: Setup): Promise<void> {
   const server = new MemberServer();
   const bare = new BareTransfer(setup.self as Incarnation);
-  const address = await server.start("127.0.0.1", 0);
+  const address = await server.start(bindingOf("127.0.0.1"));
   member = new BenchMember(setup, server, bare);
   reply({ kind: "listening", address, bare: await bare.start() });
 }

@@ -1,6 +1,6 @@
 import type { MemberClient } from "../../shared/rpc/clients.ts";
 import { memberClient } from "../../shared/rpc/clients.ts";
-import { channelOptions, grpc, listen, memberService } from "../../shared/rpc/service.ts";
+import { bindingOf, channelOptions, grpc, listen, memberService } from "../../shared/rpc/service.ts";
 import { MAX_CHUNK_BYTES } from "../exchange/chunk.ts";
 import { windowFor } from "../exchange/inbound.ts";
 
@@ -35,7 +35,7 @@ export class BareTransfer {
         this.#onMessage();
       },
     });
-    return listen(this.#server, "127.0.0.1", 0);
+    return listen(this.#server, bindingOf("127.0.0.1"));
   }
 
   connect(peers: readonly string[]): void {
