@@ -1,6 +1,8 @@
 import { type Command, Option } from "commander";
+import { MODELS } from "../../shared/config/models.ts";
 import { parseRunOptions, usage } from "../../shared/config/options.ts";
-import { RECIPES } from "../../shared/config/recipes.ts";
+import { recipeHelp } from "../../shared/config/recipes/document.ts";
+import { RECIPES } from "../../shared/config/recipes/index.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
 import { natsProgram } from "../up/nats-program.ts";
 import { networkOf, networkOptions, type RawNetworkOptions, tlsOption } from "../up/network-options.ts";
@@ -37,6 +39,7 @@ export function registerUp(program: Command): void {
       "where coordinator and workers listen, also for workers of other machines: an address, or 0.0.0.0 for all (default: 127.0.0.1)",
     )
     .option("--config <file>", "options by their names, or the config.json of another run; options above beat it");
+  command.addHelpText("after", recipeHelp());
   hereOptions(command)
     .addOption(new Option("--demo", "without network: go on with a generated set").hideHelp())
     .action(async (raw: Record<string, unknown> & HereOptions, self: Command) => {
@@ -53,7 +56,7 @@ export function registerUp(program: Command): void {
 export function recipeOptions(command: Command, otherwise: string): Command {
   const rest = `(default: ${otherwise})`;
   return command
-    .option("--model <name|file>", `alexnet, resnet, or ./file.js with a model of your own ${rest}`)
+    .option("--model <name|file>", `${MODELS.join(", ")}, or ./file.js with a model of your own ${rest}`)
     .option("--recipe <name|file>", `${Object.keys(RECIPES).join(", ")}, or a JSON file of settings`)
     .option("--epochs <e>", `length of the run in epochs ${rest}`)
     .option("--steps <s>", "length of the run in steps, instead of --epochs")

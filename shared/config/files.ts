@@ -3,8 +3,9 @@ import { readFileSync } from "node:fs";
 import { parse, resolve } from "node:path";
 import { z } from "zod";
 import { LockstepError } from "../errors.ts";
+import { MODELS } from "./models.ts";
 import { OPTION_NAMES, parseRunOptions, type RunOptions } from "./options.ts";
-import { DEFAULT_RECIPE, RECIPES } from "./recipes.ts";
+import { DEFAULT_RECIPE, RECIPES, settingsWith } from "./recipes/index.ts";
 import { type Place, parentSchema, placeSchema, type Recipe, recipeSchema, timingSchema } from "./schema.ts";
 import { type Settings, settingsSchema } from "./settings.ts";
 
@@ -54,12 +55,13 @@ export function readConfigFile(path: string): ConfigFile {
 }
 
 /**
- * The settings of a recipe: by its name, or from a JSON file whose entries replace those of the default recipe.
+ * The settings of a recipe with a model: by its name, or from a JSON file whose entries replace those of the default recipe.
+ * @param model that --model names; undefined for the recipe's own
  * @throws LockstepError LS_CONFIG_RECIPE for an unknown name, LS_CONFIG_FILE for a wrong file.
  */
-export function readRecipe(nameOrFile: string): Settings {
+export function readRecipe(nameOrFile: string, model: string | undefined): Settings {
   const named = Object.hasOwn(RECIPES, nameOrFile) ? RECIPES[nameOrFile] : undefined;
-  if (named !== undefined) return named;
+  if (named !== undefined) return settingsWith(named, model);
   if (!isPath(nameOrFile)) {
     throw new LockstepError("LS_CONFIG_RECIPE", `There is no recipe "${nameOrFile}".`, {
       hint: `Use ${Object.keys(RECIPES).join(", ")} or the path of a JSON file of settings.`,
@@ -67,7 +69,8 @@ export function readRecipe(nameOrFile: string): Settings {
     });
   }
   const given = parseWith(settingsSchema.partial(), nameOrFile, readObject(nameOrFile));
-  return { ...RECIPES[DEFAULT_RECIPE]!, recipe: parse(nameOrFile).name, ...(defined(given) as Partial<Settings>) };
+  const base = settingsWith(RECIPES[DEFAULT_RECIPE]!, model);
+  return { ...base, recipe: parse(nameOrFile).name, ...(defined(given) as Partial<Settings>) };
 }
 
 /** A user's own model: the absolute path of its module and the SHA-256 of the source. */
@@ -87,7 +90,7 @@ export function readModelFile(nameOrFile: string): ModelFile | null {
     return { path, sha256: createHash("sha256").update(readFileSync(path)).digest("hex") };
   } catch (cause) {
     throw new LockstepError("LS_MODEL_FILE", `The model file ${path} cannot be read: ${reason(cause)}.`, {
-      hint: "Give the path of a JavaScript module, or alexnet or resnet.",
+      hint: `Give the path of a JavaScript module, or one of ${MODELS.join(", ")}.`,
       exitCode: 2,
       cause,
     });

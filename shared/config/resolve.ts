@@ -3,9 +3,10 @@ import { stepsPerEpoch } from "../plan/plan.ts";
 import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
 import { type ConfigFile, type ModelFile, readModelFile, readRecipe } from "./files.ts";
 import { learningRates, scheduleOf } from "./learning-rates.ts";
+import { MODELS } from "./models.ts";
 import { type RunOptions, usage } from "./options.ts";
 import { placeOf, standbyNote } from "./place.ts";
-import { DEFAULT_RECIPE, RECIPES } from "./recipes.ts";
+import { DEFAULT_RECIPE, RECIPES } from "./recipes/index.ts";
 import { type Config, configSchema, type Recipe } from "./schema.ts";
 import type { Settings } from "./settings.ts";
 
@@ -43,14 +44,17 @@ export function resolveConfig(
   // A file whose recipe has another name says itself what that recipe said.
   const known =
     fromFile.recipe !== undefined && Object.hasOwn(RECIPES, fromFile.recipe) ? fromFile.recipe : DEFAULT_RECIPE;
-  const base = readRecipe(options.recipe ?? known);
+  const base = readRecipe(options.recipe ?? known, options.model ?? fromFile.model?.name);
   const settings = { ...base, ...settingsOf(fromFile) };
   const explicitBatch = options.batch ?? fromFile.batch;
 
   const shards = shardsFor(options.shards ?? fromFile.shards, settings.shards, dataset.trainImages, notes);
   const batch = batchFor(explicitBatch, settings.batch, shards, dataset.trainImages, notes);
   const perEpoch = stepsPerEpoch(dataset.trainImages, batch, shards);
-  const steps = stepsFor(options, fromFile, settings, perEpoch);
+  // A file of whole steps keeps its length in epochs when the batch changes.
+  const usual = fromFile.steps === undefined ? settings.epochs : fromFile.steps / (fromFile.stepsPerEpoch ?? perEpoch);
+  const steps = options.steps ?? Math.max(1, Math.round((options.epochs ?? usual) * perEpoch));
+  const stretch = steps / perEpoch / (fromFile.resolutions === undefined ? base.epochs : usual);
   const rates = ratesFor(options, fromFile, settings, { batch, steps }, notes);
   const modelFile = modelFileFor(options, run.file);
 
@@ -72,10 +76,7 @@ export function resolveConfig(
     stepsPerEpoch: perEpoch,
     steps,
     learningRates: rates,
-    resolutions: settings.resolutions.map(({ fromEpoch, side }) => ({
-      fromEpoch,
-      side: side ?? Math.min(dataset.height, dataset.width),
-    })),
+    resolutions: resolutionsFor(settings.resolutions, stretch, dataset),
     optimizer: settings.optimizer,
     labelSmoothing: settings.labelSmoothing,
     ema: settings.ema,
@@ -159,13 +160,20 @@ function batchFor(
   return batch;
 }
 
-function stepsFor(options: RunOptions, file: Partial<Recipe>, settings: Settings, perEpoch: number): number {
-  if (options.steps !== undefined) return options.steps;
-  // A file of whole steps keeps its length in epochs when the batch changes.
-  const { steps, stepsPerEpoch: before } = file;
-  const fileEpochs = steps !== undefined && before !== undefined ? steps / before : undefined;
-  if (options.epochs === undefined && steps !== undefined && fileEpochs === undefined) return steps;
-  return Math.max(1, Math.round((options.epochs ?? fileEpochs ?? settings.epochs) * perEpoch));
+/** Sides of whole multiples of this many pixels pool without remainders. */
+const SIDE_STEP = 8;
+
+/** Where training changes to larger images moves with the length of the run. */
+function resolutionsFor(list: Settings["resolutions"], stretch: number, { height, width }: DatasetFacts) {
+  const whole = Math.min(height, width);
+  const sideOf = (entry: (typeof list)[number]) => {
+    if (!("part" in entry)) return entry.side ?? whole;
+    const side = Math.ceil((whole * entry.part) / SIDE_STEP - 1e-9) * SIDE_STEP;
+    return Math.min(whole, side);
+  };
+  const moved = list.map((entry) => ({ fromEpoch: Math.round(entry.fromEpoch * stretch), side: sideOf(entry) }));
+  // In a very short run two changes may fall together: the later one counts.
+  return moved.filter(({ fromEpoch }, i) => fromEpoch !== moved[i + 1]?.fromEpoch);
 }
 
 function ratesFor(
@@ -186,8 +194,6 @@ function ratesFor(
   return learningRates(steps, { peakRate, warmup: settings.warmup });
 }
 
-const MODELS = ["alexnet", "resnet"];
-
 function modelFileFor(options: RunOptions, file: ConfigFile | null): ModelFile | null {
   const given = options.model ?? file?.recipe.model?.name;
   if (given === undefined) return null;
@@ -201,7 +207,7 @@ function modelFileFor(options: RunOptions, file: ConfigFile | null): ModelFile |
 function modelFor(options: RunOptions, settings: Settings, modelFile: ModelFile | null): Recipe["model"] {
   const before = settings.model;
   const name = modelFile === null ? (options.model ?? before.name) : "file";
-  if (modelFile === null && !MODELS.includes(name)) {
+  if (modelFile === null && !(MODELS as readonly string[]).includes(name)) {
     throw new LockstepError("LS_MODEL_UNKNOWN", `There is no model "${name}".`, {
       hint: `Use ${MODELS.join(", ")} or the path of a JavaScript module (--model ./file.js).`,
       exitCode: 2,

@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { augmentationSchema, modelSchema, optimizerSchema } from "./schema.ts";
 
+const fromEpoch = z.number().int().min(0);
+
 /**
  * What a recipe decides before it meets a data set: plain data, from which resolveConfig derives the recipe part of
  * config.json. null stands for "as the data set has it".
@@ -16,9 +18,17 @@ export const settingsSchema = z.strictObject({
   peakRate: z.number().positive(),
   /** Part of all steps that the linear warm-up takes. */
   warmup: z.number().min(0).max(1),
-  /** `side` null: the side of the stored images. */
+  /**
+   * `side` null: the side of the stored images; `part`: about that part of it. `fromEpoch` is meant for a run of `epochs`
+   * and moves with the length of the run.
+   */
   resolutions: z
-    .array(z.strictObject({ fromEpoch: z.number().int().min(0), side: z.number().int().positive().nullable() }))
+    .array(
+      z.union([
+        z.strictObject({ fromEpoch, side: z.number().int().positive().nullable() }),
+        z.strictObject({ fromEpoch, part: z.number().positive().max(1) }),
+      ]),
+    )
     .min(1),
   optimizer: optimizerSchema,
   labelSmoothing: z.number().min(0).max(1),

@@ -12,7 +12,7 @@ import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
 import { prepareRun, writeConfig } from "../../deploy/up/prepare.ts";
 import { Reaper } from "../../deploy/up/reaper.ts";
 import { COORDINATOR_POLICY } from "../../deploy/up/restart-policy.ts";
-import { RECIPES } from "../../shared/config/recipes.ts";
+import { RECIPES } from "../../shared/config/recipes/index.ts";
 import type { Settings } from "../../shared/config/settings.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
 import { type EventMark, type History, historyOf } from "./pauses/history.ts";
@@ -153,7 +153,7 @@ export class Cluster {
     const data = join(directory, "data");
     await writeSynthetic(data, { train: images, test: 10, classes: 10, side, seed: 1 });
     const recipe = join(directory, "recipe.json");
-    writeFileSync(recipe, JSON.stringify({ ...RECIPES.quick, recipe: "bench", model }));
+    writeFileSync(recipe, JSON.stringify({ ...RECIPES.quick!.settings, recipe: "bench", model }));
     const options = { recipe, data, out: this.#run, workers, batch, steps: STEPS, eval: false };
     const { config } = await prepareRun(
       options,

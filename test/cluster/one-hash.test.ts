@@ -2,8 +2,9 @@ import { copyFileSync, cpSync, readdirSync, readFileSync, writeFileSync } from "
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import type { Recipe } from "../../shared/config/schema.ts";
 import { multipliesBfloat16 } from "../../shared/process/instruction-set.ts";
-import { bitsOf, linesOf, SMALL_SET, summaryOf, train as up } from "../up/runs.ts";
+import { bitsOf, linesOf, readJson, SMALL_SET, summaryOf, train as up } from "../up/runs.ts";
 import { type Scratch, scratch } from "../up/support.ts";
 
 /**
@@ -85,6 +86,17 @@ describe("one hash for any number of workers", () => {
     },
     300_000,
   );
+
+  test("resnet11 with all of a recipe's augmentation, images that grow, a moving average: 1, 2 and 3 workers", async () => {
+    const recipe = ["--recipe", "fast", "--shards", "4", "--precision", "float32"];
+    const alone = await train(1, recipe);
+    const { resolutions } = readJson(alone.out, "config.json").recipe as Recipe;
+    expect(resolutions).toEqual([
+      { fromEpoch: 0, side: 24 },
+      { fromEpoch: 1, side: 32 },
+    ]);
+    for (const workers of [2, 3]) expect(bits(await train(workers, recipe)), `${workers} workers`).toEqual(bits(alone));
+  }, 300_000);
 
   test("one pixel of one image, and the seed, change it", async () => {
     const alone = await train(2, ["--model", "alexnet", "--shards", "8"]);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { alexnet } from "../../worker/compute/models/alexnet.ts";
 import { layerRows, describe as tableOf } from "../../worker/compute/models/describe.ts";
 import { resnet } from "../../worker/compute/models/resnet.ts";
+import { resnet11 } from "../../worker/compute/models/resnet11.ts";
 import { tensorflow } from "../compute/support.ts";
 
 const tf = tensorflow();
@@ -41,13 +42,31 @@ test("resnet has 24 weighted layers: stem, 11 blocks of two convolutions, dense"
   expect(rows.find(({ name }) => name === "stem")!.multiplications).toBe(48 * 48 * 27 * 32);
 });
 
+test("resnet11 has eleven weighted layers: stem, three stages of three convolutions, dense", () => {
+  const rows = layerRows(resnet11(tf, SHAPE, 10), SHAPE);
+  expect(rows.filter(({ weighted }) => weighted).length).toBe(11);
+  const outputs = Object.fromEntries(rows.map(({ name, output }) => [name, output.join("x")]));
+  expect(outputs).toMatchObject({
+    stem: "48x48x48",
+    stage1_add: "24x24x96",
+    stage2_add: "12x12x192",
+    stage3_add: "6x6x384",
+  });
+  // By hand: 3x3 kernels with two values a channel for each norm, then the dense layer.
+  const conv = (from: number, to: number) => from * to * 9 + 2 * to;
+  const stages = [96, 192, 384].map((to) => conv(to / 2, to) + 2 * conv(to, to));
+  const expected = conv(3, 48) + stages.reduce((a, b) => a + b) + 3850;
+  expect(rows.reduce((sum, { parameters }) => sum + parameters, 0)).toBe(expected);
+  expect(expected).toBeCloseTo(4.36e6, -4);
+});
+
 test("no 1x1 convolution has a stride: their weight gradient overruns oneDNN's heap at few channels", () => {
-  for (const model of [alexnet(tf, SHAPE, 10), resnet(tf, SHAPE, 10)]) {
+  for (const model of [alexnet, resnet, resnet11].map((make) => make(tf, SHAPE, 10))) {
     for (const { detail } of layerRows(model, SHAPE)) expect(detail).not.toMatch(/^1x1 \/ [2-9]/);
   }
 });
 
-describe.each([alexnet, resnet])("%o", (make) => {
+describe.each([alexnet, resnet, resnet11])("%o", (make) => {
   test("takes images of any size, whatever the size that it was made for", () => {
     const model = make(tf, SHAPE, 10, {});
     for (const side of [32, 64, 97]) {

@@ -3,8 +3,16 @@ import { afterEach, describe, expect, test } from "vitest";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
 import { alexnet } from "../../worker/compute/models/alexnet.ts";
 import { resnet } from "../../worker/compute/models/resnet.ts";
+import { resnet11 } from "../../worker/compute/models/resnet11.ts";
 import { Bench, type BenchOptions, fillWeights, tensorflow } from "../compute/support.ts";
-import { alexnetForward, type Forward, type Pass, resnetForward, weightsOf } from "./reference/networks.ts";
+import {
+  alexnetForward,
+  type Forward,
+  type Pass,
+  resnet11Forward,
+  resnetForward,
+  weightsOf,
+} from "./reference/networks.ts";
 import { type Numbers, type Precision, Tape, type Value, value } from "./reference/tape.ts";
 
 const tf = tensorflow();
@@ -15,6 +23,7 @@ const makers = {
   "alexnet, stride 2": () => alexnet(tf, FAR, 4, { widths: [4, 3, 7], dropout: 0 }),
   "resnet, stride 1": () => resnet(tf, [16, 16, 3], 4, { blocks: [1, 2], widths: [4, 6], dropout: 0.25 }),
   "resnet, stride 2": () => resnet(tf, FAR, 4, { blocks: [1, 1, 1], widths: [4, 4, 5] }),
+  "resnet11, stride 1": () => resnet11(tf, [16, 16, 3], 4, { widths: [3, 4, 5, 6], dropout: 0.25 }),
 } satisfies Record<string, () => LayersModel>;
 
 const forwards: Record<keyof typeof makers, (tape: Tape, pass: Pass) => Forward> = {
@@ -22,6 +31,7 @@ const forwards: Record<keyof typeof makers, (tape: Tape, pass: Pass) => Forward>
   "alexnet, stride 2": (tape, pass) => alexnetForward(tape, pass, 2),
   "resnet, stride 1": (tape, pass) => resnetForward(tape, pass, [1, 2], 1),
   "resnet, stride 2": (tape, pass) => resnetForward(tape, pass, [1, 1, 1], 2),
+  "resnet11, stride 1": (tape, pass) => resnet11Forward(tape, pass, 1),
 };
 
 let open: Bench | null = null;

@@ -1,7 +1,7 @@
 import { type Numbers, type Precision, type Tape, type Value, value } from "./tape.ts";
 
 /**
- * The two built-in models again, by hand, from the tables in the README: names of tensors are the only
+ * The built-in models again, by hand, from the tables in the README: names of tensors are the only
  * thing that they share with the worker.
  */
 export type Weights = ReadonlyMap<string, Value>;
@@ -40,8 +40,8 @@ class Network {
     return found;
   }
 
-  convNorm(x: Value, conv: string, norm: string, stride: number): Value {
-    const y = this.tape.conv(x, this.weight(`${conv}/kernel`), stride);
+  convNorm(x: Value, conv: string, norm: string, stride: number, between = (y: Value) => y): Value {
+    const y = between(this.tape.conv(x, this.weight(`${conv}/kernel`), stride));
     const [gamma, beta] = [this.weight(`${norm}/gamma`), this.weight(`${norm}/beta`)];
     if (!this.#pass.training) {
       const [mean, variance] = [this.weight(`${norm}/moving_mean`), this.weight(`${norm}/moving_variance`)];
@@ -83,6 +83,19 @@ export function resnetForward(tape: Tape, pass: Pass, blocks: readonly number[],
       x = tape.relu(tape.add(net.convNorm(inner, `${name}_conv2`, `${name}_norm2`, 1), shortcut));
     }
   });
+  return net.end(x);
+}
+
+/** Stem, three stages of convolution, pool, normalisation and a residual pair, global average, dense. */
+export function resnet11Forward(tape: Tape, pass: Pass, stemStride: number): Forward {
+  const net = new Network(tape, pass);
+  let x = tape.relu(net.convNorm(pass.images, "stem", "stem_norm", stemStride));
+  for (const stage of ["stage1", "stage2", "stage3"]) {
+    const pooled = (y: Value) => tape.maxPool(y, 2, 2);
+    x = tape.relu(net.convNorm(x, `${stage}_conv`, `${stage}_conv_norm`, 1, pooled));
+    const first = tape.relu(net.convNorm(x, `${stage}_pair1`, `${stage}_pair1_norm`, 1));
+    x = tape.add(x, tape.relu(net.convNorm(first, `${stage}_pair2`, `${stage}_pair2_norm`, 1)));
+  }
   return net.end(x);
 }
 

@@ -1,10 +1,12 @@
 import type { LayersModel } from "@tensorflow/tfjs-layers";
 import type { z } from "zod";
+import { MODELS } from "../../../shared/config/models.ts";
 import type { ModelConfig } from "../../../shared/config/schema.ts";
 import { LockstepError } from "../../../shared/errors.ts";
 import type { TensorFlow } from "../tensorflow.ts";
 import { alexnet, alexnetOptions } from "./alexnet.ts";
 import { resnet, resnetOptions } from "./resnet.ts";
+import { resnet11, resnet11Options } from "./resnet11.ts";
 import { type InputShape, userModel } from "./user-model.ts";
 
 export type { InputShape, ModelFunction } from "./user-model.ts";
@@ -27,11 +29,13 @@ export async function buildModel(
       return alexnet(tf, inputShape, classes, optionsOf(config, alexnetOptions));
     case "resnet":
       return resnet(tf, inputShape, classes, optionsOf(config, resnetOptions));
+    case "resnet11":
+      return resnet11(tf, inputShape, classes, optionsOf(config, resnet11Options));
     case "file":
       return userModel(tf, inputShape, classes, file, config.sourceSha256);
     default:
       throw new LockstepError("LS_MODEL_UNKNOWN", `There is no model "${config.name}".`, {
-        hint: "Use alexnet, resnet or the path of a JavaScript module (--model ./file.js).",
+        hint: `Use ${MODELS.join(", ")} or the path of a JavaScript module (--model ./file.js).`,
         exitCode: 2,
       });
   }

@@ -1,0 +1,42 @@
+import { fast } from "./fast.ts";
+import type { NamedRecipe } from "./recipe.ts";
+
+/**
+ * The two networks of the reference work, three convolutions and 24 layers, with a schedule that is long enough for them.
+ * The small network gains from many short epochs: it hardly overfits.
+ */
+export const reference: NamedRecipe = {
+  purpose: "the two networks of the reference work (--model alexnet or resnet), trained well",
+  settings: {
+    ...fast.settings,
+    recipe: "reference",
+    model: { name: "alexnet", options: {}, statisticsMomentum: 0.9 },
+    shards: 8,
+    batch: 128,
+    epochs: 270,
+    peakRate: 0.12,
+    warmup: 0.05,
+    resolutions: [
+      { fromEpoch: 0, part: 2 / 3 },
+      { fromEpoch: 130, side: null },
+    ],
+  },
+  models: {
+    resnet: {
+      model: { name: "resnet", options: { dropout: 0.1 }, statisticsMomentum: 0.9 },
+      shards: 4,
+      batch: 64,
+      epochs: 140,
+      peakRate: 0.08,
+      warmup: 0.1,
+      resolutions: [
+        { fromEpoch: 0, part: 2 / 3 },
+        { fromEpoch: 90, side: null },
+      ],
+    },
+  },
+  expected: {
+    alexnet: { accuracy: "above 74.65 %, aim 78 %", cost: "about 40 minutes" },
+    resnet: { accuracy: "above 80.9 %, aim 85 %", cost: "about 40 minutes" },
+  },
+};
