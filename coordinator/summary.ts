@@ -95,8 +95,11 @@ export function summarize(parts: SummaryParts): Summary {
     weightsSha256: null,
     stateSha256: parts.stateSha256,
     lineage: ledger.steps === 0 ? root : ledger.lineage,
-    reproducible: true,
-    reproducibleReason: `deterministic kernels, ${recipe.precision}, ${recipe.execution} execution, fixed sums over ${recipe.shards} shards; workers of equal fingerprint`,
+    reproducible: recipe.exchange !== "none",
+    reproducibleReason:
+      recipe.exchange === "none"
+        ? NOT_TRAINED
+        : `deterministic kernels, ${recipe.precision}, ${recipe.execution} execution, fixed sums over ${recipe.shards} shards; workers of equal fingerprint`,
     parameters: parts.facts?.parameters ?? 0,
     modelBytes: null,
     accuracy: null,
@@ -107,6 +110,8 @@ export function summarize(parts: SummaryParts): Summary {
     firstDifference: difference === undefined ? null : { step: difference.step, shard: difference.shard },
   };
 }
+
+const NOT_TRAINED = "--exchange none: gradients were thrown away, so that the weights are those of no training";
 
 interface Pace {
   readonly first: number;

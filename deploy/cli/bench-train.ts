@@ -1,10 +1,9 @@
 import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
-import { usage } from "../../shared/config/options.ts";
 import { BENCH_MODELS, type BenchMode } from "../../worker/bench/step-bench.ts";
 import { benchTrain, type TrainFigures } from "../../worker/bench/train.ts";
 import type { BenchTrainOptions } from "./bench.ts";
-import { countOf, shown } from "./bench-text.ts";
+import { countOf, listOf, shown } from "./bench-text.ts";
 
 const MODES: Readonly<Record<string, BenchMode>> = {
   eager: { execution: "eager", precision: "float32" },
@@ -55,11 +54,4 @@ function row(figures: TrainFigures): string {
     firstMillis.toFixed(0),
   ];
   return `| ${cells.join(" | ")} |`;
-}
-
-function listOf(name: string, text: string, known: object): string[] {
-  const list = text.split(",").map((item) => item.trim());
-  const wrong = list.find((item) => !Object.hasOwn(known, item));
-  if (wrong === undefined) return list;
-  throw usage(`${name} has no "${wrong}".`, `Use some of ${Object.keys(known).join(", ")}.`);
 }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { BenchAllreduceOptions } from "./bench-allreduce.ts";
+import type { BenchScalingOptions } from "./bench-scaling.ts";
 
 /** What a person may say about `bench train`. */
 export interface BenchTrainOptions {
@@ -38,5 +39,20 @@ export function registerBench(program: Command): void {
     .action(async (options: BenchAllreduceOptions) => {
       const { benchAllreduceCommand } = await import("./bench-allreduce.ts");
       await benchAllreduceCommand(options);
+    });
+  bench
+    .command("scaling")
+    .description("whole runs: N workers on a core each beside N times one worker, and the compute ceiling")
+    .option("--model <list>", "alexnet, resnet, resnet18", "resnet18")
+    .option("--precision <list>", "float32, bf16", "float32,bf16")
+    .option("--workers <n>", "workers, one core each", "2")
+    .option("--batch <b>", "images of a step over all shards", "128")
+    .option("--shards <v>", "slices of the training set", "8")
+    .option("--steps <s>", "steps that are timed in a run", "6")
+    .option("--tries <n>", "runs of each kind, in turns", "5")
+    .option("--json", "print one JSON object a line on stdout instead of a table", false)
+    .action(async (options: BenchScalingOptions) => {
+      const { benchScalingCommand } = await import("./bench-scaling.ts");
+      await benchScalingCommand(options);
     });
 }

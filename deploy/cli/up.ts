@@ -17,6 +17,7 @@ export interface HereOptions extends RawNetworkOptions {
   readonly nats: string | boolean;
   readonly monitoring?: boolean;
   readonly json?: boolean;
+  readonly pin?: boolean;
 }
 
 /** Adds `lockstep up`. */
@@ -34,6 +35,7 @@ export function registerUp(program: Command): void {
     )
     .option("--out <directory>", "the run's directory (default: runs/<run id>)")
     .option("--no-eval", "no evaluation at the end (default: evaluate)")
+    .option("--exchange <how>", "all, or none: compute and throw the gradients away, to measure (default: all)")
     .option(
       "--listen <address>",
       "where coordinator and workers listen, also for workers of other machines: an address, or 0.0.0.0 for all (default: 127.0.0.1)",
@@ -84,7 +86,8 @@ export function hereOptions(command: Command): Command {
     .option("--nats <url>", "a NATS server that runs already (default: one of its own)")
     .option("--no-nats", "no broadcast (default: broadcast)")
     .option("--monitoring", "Prometheus with rules and alerts beside the run, where it is installed", false)
-    .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false);
+    .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false)
+    .addOption(new Option("--pin", "worker k on core k alone, for benchmarks").hideHelp());
 }
 
 /** @throws LockstepError LS_USAGE, LS_NOT_LOOPBACK */
@@ -97,6 +100,7 @@ export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
     monitoring: raw.monitoring === true,
     json: raw.json === true,
     network,
+    pin: raw.pin === true,
   };
 }
 

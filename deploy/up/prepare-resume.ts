@@ -19,11 +19,17 @@ const PLACE_OPTIONS: readonly string[] = ["workers", "minWorkers", "data", "out"
 
 /**
  * A run that goes on: its place may change, its recipe only as a new run that begins with its last checkpoint (`fork`).
- * @throws LockstepError LS_RUN_CONFIG, LS_RUN_FINISHED, LS_RECIPE_CHANGED, LS_CONFIG_* or LS_FORK_* (exit code 2).
+ * @throws LockstepError LS_RUN_CONFIG, LS_MEASUREMENT, LS_RUN_FINISHED, LS_RECIPE_CHANGED, LS_CONFIG_* or LS_FORK_* (exit code 2).
  */
 export async function prepareResume(run: string, options: RunOptions, fork: boolean): Promise<PreparedRun> {
   const directory = runDirectory(run);
   const before = readRunConfig(directory);
+  if (before.recipe.exchange === "none") {
+    throw new LockstepError("LS_MEASUREMENT", `The run in ${directory} exchanged no gradients: it learned nothing.`, {
+      hint: "It was made by --exchange none, to measure. Begin a new run without it.",
+      exitCode: 2,
+    });
+  }
   const file = options.config === undefined ? null : readConfigFile(options.config);
   const given = { ...file?.options, ...defined(options) };
   if (!fork && given.out !== undefined) throw usage("--out needs --fork: a run goes on where it is.", RESUME_HELP);

@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError } from "../../shared/errors.ts";
@@ -38,6 +39,8 @@ export interface SupervisorOptions {
   readonly programs: { readonly coordinator: readonly string[]; readonly worker: readonly string[] };
   /** How they are reached. */
   readonly network?: NetworkOptions;
+  /** Worker k on core k alone, for benchmarks. */
+  readonly pin?: boolean;
 }
 
 export type RunEnd =
@@ -89,7 +92,9 @@ export class Supervisor {
     this.#workers = Array.from({ length: config.place.workers }, (_, index) => {
       const name = `worker-${index}`;
       const device = options.devices[index % options.devices.length]!;
+      const core = options.pin === true ? ["taskset", "-c", String(index % cpus().length)] : [];
       const join_ = () => [
+        ...core,
         ...programs.worker,
         "--join",
         endpoints,

@@ -32,6 +32,8 @@ export interface UpOptions {
   readonly json: boolean;
   /** How the run's processes are reached. */
   readonly network: NetworkOptions;
+  /** Worker k on core k alone, for benchmarks. */
+  readonly pin?: boolean;
   /** An earlier life of the run left its files. */
   readonly resumed: boolean;
   readonly programs?: Programs;

@@ -34,6 +34,7 @@ const optionsSchema = z
     shards: number(1, 65536, true, "a whole number from 1 to 65536"),
     precision: choice(["auto", "float32", "bf16"]),
     execution: choice(["auto", "eager", "graph"]),
+    exchange: choice(["all", "none"]),
     data: text("a directory"),
     out: text("a directory"),
     /** false with --no-eval. */

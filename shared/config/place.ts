@@ -39,7 +39,8 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
     outDirectory: run.outDirectory,
     modelFile: modelFile?.path ?? null,
     listen: options.listen ?? before.listen ?? "127.0.0.1",
-    evaluation: wantsEvaluation && dataset.testImages > 0 ? evaluation : null,
+    // Without exchange nothing is learned.
+    evaluation: wantsEvaluation && dataset.testImages > 0 && recipe.exchange !== "none" ? evaluation : null,
     checkpoint: before.checkpoint ?? { everySteps: recipe.stepsPerEpoch, keep: KEPT_CHECKPOINTS },
     balance: before.balance ?? DEFAULT_BALANCE,
     timing: { ...DEFAULT_TIMING, ...before.timing },

@@ -88,10 +88,14 @@ export function resolveConfig(
     ...computingOf(options, settings, machine),
     wire: settings.wire,
     bucketBytes: settings.bucketBytes,
+    ...(options.exchange === "none" ? { exchange: "none" as const } : {}),
     flipAveraging: settings.flipAveraging,
   };
   const place = placeOf({ options, file: run.file, dataset, machine, recipe, modelFile, run });
   notes.push(...standbyNote(place.workers, shards));
+  if (recipe.exchange === "none") {
+    notes.push("--exchange none: gradients are computed and thrown away; this measures, it does not train.");
+  }
   return { config: checked({ runId: run.runId, recipe, place }), notes };
 }
 
@@ -115,6 +119,7 @@ function settingsOf(recipe: Partial<Recipe>): Partial<Settings> {
     stepsPerEpoch: _perEpoch,
     steps: _steps,
     learningRates: table,
+    exchange: _exchange,
     ...rest
   } = recipe;
   return table === undefined || table.length === 0 ? rest : { ...rest, ...scheduleOf(table) };

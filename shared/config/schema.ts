@@ -112,6 +112,8 @@ export const recipeSchema = z.strictObject({
   /** Format of trainable buckets on the wire, rounded at every tree node. */
   wire: z.enum(["float32", "bf16"]),
   bucketBytes: positive,
+  /** Gradients stay where they are computed and every step applies zeros: the compute ceiling, to measure against. */
+  exchange: z.literal("none").optional(),
   /** Averages predictions over the image and its mirror image in evaluation. */
   flipAveraging: z.boolean(),
 });

@@ -36,6 +36,16 @@ describe("the resolved config", () => {
     expect(place.timing).toMatchObject({ heartbeatTimeout: 1500, redialFirst: 100, redialMax: 1000 });
   });
 
+  it("says only where it is so that nothing is exchanged: other recipes keep their hash, and nothing is evaluated", () => {
+    const { config, notes } = resolved({ exchange: "none" });
+    expect(config.recipe.exchange).toBe("none");
+    expect(config.place.evaluation).toBeNull();
+    expect(notes.join()).toContain("--exchange none");
+    expect(Object.keys(resolved({ exchange: "all" }).config.recipe)).not.toContain("exchange");
+    const file = { path: "config.json", options: {}, recipe: config.recipe, place: {} };
+    expect(Object.keys(resolved({}, { run: { file } }).config.recipe)).not.toContain("exchange");
+  });
+
   it("resolves precision and execution by what the machine supports, once", () => {
     const computing = (options: Parameters<typeof resolved>[0], machine = {}) => {
       const { precision, execution } = resolved(options, { machine }).config.recipe;
