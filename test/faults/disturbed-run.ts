@@ -37,7 +37,12 @@ export class DisturbedRun {
   #step = -1;
   ended: { readonly code: number | null } | null = null;
 
-  constructor(quiet: QuietRun, out: string, workers: number, more: readonly string[] = []) {
+  constructor(
+    quiet: Pick<QuietRun, "config" | "data" | "model">,
+    out: string,
+    workers: number,
+    more: readonly string[] = [],
+  ) {
     this.out = out;
     this.workers = workers;
     const args = [
