@@ -9,20 +9,20 @@ import type { Trust } from "../shared/security/trust.ts";
 /** Calls of the coordinator to a worker beside its session. */
 
 /** Position and reserved bytes in front of every piece, see proto/exchange.md. */
-const HEADER = 16;
+const HEADER = 19;
 /** A snapshot of which nothing came for this long is given up, in milliseconds. */
 const PIECE_PATIENCE = 30_000;
 /** Bytes that may be under way: a paced pull must not come in one burst. */
 const WINDOW = { paced: 2 << 20, fast: 16 << 20 };
 /** A paced pull rests this many times as long as it works. */
-const REST = 3;
+const REST = 9;
 /** Longest rest after one piece, in milliseconds: a slow disk or network needs no pacing. */
 const MOST_REST = 100;
 
 /**
  * The snapshot of a step, piece by piece, as fast as the pieces are taken.
  * @param bytes length of the state image
- * @param paced leaves three quarters of the time to the training that goes on: on a machine whose cores all compute, a
+ * @param paced leaves nine tenths of the time to the training that goes on: on a machine whose cores all compute, a
  * snapshot that comes at full speed slows one step by as much as it takes
  * @param trust by which the connection is secured; null: it is not
  * @throws LockstepError LS_SNAPSHOT where it does not come whole

@@ -28,8 +28,9 @@ interface Range {
   readonly to: number;
 }
 
-/** Bytes asked of a peer at a time: whoever is fast takes more of them. */
+/** Least bytes asked of a peer at a time, and ranges for each peer: whoever is fast takes more of them. */
 const RANGE_BYTES = 4 * PIECE_BYTES;
+const RANGES_EACH = 4;
 const STALL_MILLIS = 2000;
 const ENTRIES_MILLIS = 5000;
 
@@ -43,7 +44,7 @@ export async function pullState(options: PullOptions): Promise<PullResult | null
   const clients = peers.map((address) =>
     memberClient(address, { window: windowFor(peers.length), ownConnection: true, trust }),
   );
-  const queue = rangesOf(bytes);
+  const queue = rangesOf(bytes, peers.length);
   let waiting: (() => void)[] = [];
   let under = 0;
   const wake = () => {
@@ -82,9 +83,12 @@ export async function pullState(options: PullOptions): Promise<PullResult | null
   }
 }
 
-function rangesOf(bytes: number): Range[] {
+/** Each range costs a call, in which nothing comes for a while. */
+function rangesOf(bytes: number, peers: number): Range[] {
+  const pieces = Math.ceil(bytes / (Math.max(1, peers) * RANGES_EACH * PIECE_BYTES));
+  const length = Math.max(RANGE_BYTES, pieces * PIECE_BYTES);
   const ranges: Range[] = [];
-  for (let from = 0; from < bytes; from += RANGE_BYTES) ranges.push({ from, to: Math.min(bytes, from + RANGE_BYTES) });
+  for (let from = 0; from < bytes; from += length) ranges.push({ from, to: Math.min(bytes, from + length) });
   return ranges;
 }
 

@@ -4,6 +4,7 @@ import type { Incarnation, View } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
 import { type HashedVector, ofStep } from "../memory/plan.ts";
+import { touch } from "../memory/touch.ts";
 import { type Chunk, MAX_BLOCKS, type WireFormat } from "./chunk.ts";
 import type { ReceiveSpace } from "./receive-space.ts";
 import { type BlockRange, Segments } from "./segments.ts";
@@ -67,7 +68,10 @@ export class ViewReduction {
     this.space = parts.space;
     this.scratch = parts.scratch;
     this.books = [new StepBooks(this.segments), new StepBooks(this.segments)];
-    this.address = parts.space.take(2 * this.segments.foreign.length * this.segments.ownBlocks * BYTES);
+    const bytes = 2 * this.segments.foreign.length * this.segments.ownBlocks * BYTES;
+    this.address = parts.space.take(bytes);
+    // A planned view is opened while its predecessor computes: pages are cheaper now than in its first step.
+    touch(parts.arithmetic.memory, [{ address: this.address, bytes }]);
   }
 
   release(): void {
