@@ -90,7 +90,16 @@ export async function runCoordinator(
 
   const security = await securityFor(options, binding.advertise, runId, log, () => access?.tellAll());
   const calls = security === null ? WORKER_CALLS : securedCalls(security.trust);
-  const ruler = new Ruler({ config, store, history, checkpoints, chronicle, calls, testImages: dataset.test.count });
+  const ruler = new Ruler({
+    config,
+    store,
+    history,
+    checkpoints,
+    chronicle,
+    calls,
+    testImages: dataset.test.count,
+    resumed: options.start,
+  });
   const sessions = new Sessions(recipe.shards, {
     onHello: (hello) => {
       ruler.hello(hello);

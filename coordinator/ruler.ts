@@ -26,6 +26,8 @@ export interface RulerParts {
   readonly checkpoints: Pick<CheckpointStore, "write" | "recorded" | "usable" | "newestUsable" | "cutBack">;
   readonly chronicle: Pick<Chronicle, "event" | "final" | "truncate" | "note">;
   readonly testImages: number;
+  /** A person started the run again; default: this reign follows a crash. */
+  readonly resumed?: boolean;
   /** How it reaches workers beside their sessions, and its time; a test has its own. */
   readonly calls?: WorkerCalls;
   readonly clock?: Clock;
@@ -98,6 +100,7 @@ export class Ruler {
         balance: place.balance,
         checkpointEverySteps: place.checkpoint.everySteps,
         evaluationBatches: place.evaluation === null ? 0 : Math.ceil(testImages / place.evaluation.batch),
+        resumed: parts.resumed ?? false,
       },
       history,
       this.#clock.now(),
@@ -170,7 +173,8 @@ export class Ruler {
 
   feed(event: MachineEvent): void {
     if (this.#over) return;
-    const members = new Set(this.state.installed?.members.map(({ incarnation }) => incarnation));
+    const view = this.state.installed ?? this.state.inherited.at(-1);
+    const members = new Set(view?.members.map(({ incarnation }) => incarnation));
     const actions = advance(this.state, event, this.#clock.now());
     for (const action of actions) this.#recordLoss(action, members);
     this.#queue.push(...actions);

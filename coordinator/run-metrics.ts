@@ -147,9 +147,11 @@ export class RunMetrics {
     metrics.set("lockstep_evaluation_batches", state.settings.evaluationBatches, { state: "planned" });
   }
 
-  #worker({ change, name }: Extract<RunEvent, { type: "worker" }>): void {
+  #worker({ change, name, worker }: Extract<RunEvent, { type: "worker" }>): void {
     if (change === "lost") {
       this.metrics.add("lockstep_member_losses_total", 1, { worker: this.#label(name) });
+      // Of the reign before: its name is not known, so that nobody could say that it is back.
+      if (name === worker) return;
       // The newest last, so that the oldest goes first.
       this.#missing.delete(name);
       this.#missing.add(name);

@@ -56,13 +56,14 @@ export function summarize(parts: SummaryParts): Summary {
   let root = "";
   let views = 0;
   let workers = 0;
-  let failures = 0;
+  /** By the view in which a worker was lost, and its incarnation: two reigns may tell of one loss. */
+  const losses = new Set<string>();
   let pace = null as Pace | null;
   for (const record of parts.records) {
     if (record.kind === "start") pace = null;
     else if (record.kind === "first") root = record.root;
     else if (record.kind === "truncate") ledger = truncateLedger(ledger, record.tip.step, record.tip.lineage);
-    else if (record.kind === "loss") failures += 1;
+    else if (record.kind === "loss") losses.add(`${views} ${record.worker}`);
     else if (record.kind === "view") {
       views += 1;
       workers = Math.max(workers, record.view.members.length);
@@ -105,7 +106,7 @@ export function summarize(parts: SummaryParts): Summary {
     accuracy: null,
     testImages: parts.testImages,
     views,
-    failuresSurvived: failures,
+    failuresSurvived: losses.size,
     samplesPerEpochExact: isExact(ledger),
     firstDifference: difference === undefined ? null : { step: difference.step, shard: difference.shard },
   };

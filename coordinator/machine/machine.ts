@@ -22,7 +22,7 @@ import {
   restingDiffer,
 } from "./finish.ts";
 import { endIfNotFinite } from "./not-finite.ts";
-import { adoptInherited, onSwitched, planIfDue, releaseLeaver, settlePlan } from "./plan.ts";
+import { adoptInherited, onSwitched, planIfDue, releaseLeaver, sayMissing, settlePlan } from "./plan.ts";
 import {
   guarded,
   type MachineAction,
@@ -125,6 +125,7 @@ function formIfDue(turn: Turn): void {
     const present = `${ready.length} of ${state.settings.workers} workers ${ready.length === 1 ? "is" : "are"} ready`;
     return waitOrGiveUp(turn, withMissing(state, present));
   }
+  sayMissing(turn);
   startChange(turn, state.inherited.length > 0 ? "take-over" : "start");
 }
 

@@ -164,6 +164,17 @@ export function adoptInherited(turn: Turn): boolean {
   return true;
 }
 
+/** After a take-over: members of the last view that are not heard of any more were lost with the coordinator before. */
+export function sayMissing(turn: Turn): void {
+  const { inherited, workers, settings } = turn.state;
+  if (settings.resumed === true) return;
+  for (const { incarnation } of inherited.at(-1)?.members ?? []) {
+    if (workers.has(incarnation)) continue;
+    const why = "it has not come back to the coordinator that took over";
+    say(turn, { type: "worker", change: "lost", worker: incarnation, name: incarnation, why });
+  }
+}
+
 /** It promised a higher view, which was never installed: it is closed, whatever view it was in. */
 const hasLeft = ({ promised }: WorkerEntry, view: View) => promised !== null && compareViews(promised, view.id) > 0;
 

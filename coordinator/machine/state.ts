@@ -23,6 +23,8 @@ export interface Settings {
   readonly checkpointEverySteps: number;
   /** Number of fixed evaluation batches; 0 without evaluation. */
   readonly evaluationBatches: number;
+  /** A person starts the run again: who was in its last view was let go, or ended with it, and is not missed. */
+  readonly resumed?: boolean;
 }
 
 /** What older terms left in the records. */

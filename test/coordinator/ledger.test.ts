@@ -80,7 +80,13 @@ describe("the summary", () => {
         root: hex(7, 64),
         facts: { parameters: 5, weightBytes: 0, stateBytes: 0, sections: [] },
       },
-      ...[view(1, 2), final(0, 0), final(1, 10), { kind: "loss", worker: "w", why: "", time: 0 } as const, view(2, 1)],
+      ...[
+        view(1, 2),
+        final(0, 0),
+        final(1, 10),
+        ...[1, 2].map((time) => ({ kind: "loss", worker: "w", why: "", time }) as const),
+        view(2, 1),
+      ],
       // Resumed after a pause that does not count: 8 images in each of the two steps behind the first, in 4 seconds.
       ...[{ kind: "start", time: 0 } as const, final(2, 100_000), final(3, 101_000), final(4, 104_000)],
     ];

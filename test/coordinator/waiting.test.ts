@@ -155,6 +155,23 @@ describe("silence", () => {
     pass(cluster, 400, { a: 10 });
     expect(cluster.shards).toEqual({ a: "0-8" });
     expect(cluster.machine.installedBase).toEqual(tipAt(3));
+    expect(lost(cluster)).toEqual(["b: it has not come back to the coordinator that took over"]);
+  });
+
+  test("members that died with their coordinator are told as lost; those that a person let go are not", () => {
+    const view = Cluster.of(["a", "b"]).machine.installed!;
+    const next = (resumed: boolean) => {
+      const history = historyAt(3, { views: [view], checkpoint: tipAt(3) });
+      const cluster = new Cluster({ term: 2, workers: 1, resumed }, history);
+      pass(cluster, 2 * DEFAULT_TIMING.heartbeatTimeout + 200);
+      cluster.join("c");
+      expect(cluster.shards).toEqual({ c: "0-8" });
+      return lost(cluster);
+    };
+    expect(next(false)).toEqual(
+      ["a", "b"].map((name) => `${name}: it has not come back to the coordinator that took over`),
+    );
+    expect(next(true)).toEqual([]);
   });
 
   test("a view is not taken over where a member has promised a higher one: it is closed, though it was in that view", () => {

@@ -11,7 +11,7 @@ import { evaluationStart, runTimes } from "../../deploy/up/wall-time.ts";
 import { subjectOf } from "../../shared/broadcast/subjects.ts";
 
 describe("after a crash", () => {
-  const policy = { most: 3, window: 1000, firstPause: 100, longestPause: 300 };
+  const policy = { most: 3, window: 1000, firstPause: 100, longestPause: 300, settled: 50 };
 
   it("pauses double up to the longest, and there is an end", () => {
     const decisions = [[], [0], [0, 10], [0, 10, 20]].map((restarts) => afterCrash(policy, restarts, 30));
@@ -24,7 +24,14 @@ describe("after a crash", () => {
   });
 
   it("old restarts are forgiven", () => {
-    expect(afterCrash(policy, [0, 10, 20], 1015)).toEqual({ kind: "restart", pause: 200 });
+    expect(afterCrash(policy, [0, 10, 20], 1015)).toEqual({ kind: "restart", pause: 100 });
+  });
+
+  it("the first pause is due again after each restart that has settled, however often that was", () => {
+    const pauses = [[0], [0, 60], [0, 60, 70]].map((restarts) => afterCrash({ ...policy, most: 9 }, restarts, 120));
+    expect(pauses.map((decision) => decision.kind === "restart" && decision.pause)).toEqual([100, 100, 100]);
+    expect(afterCrash({ ...policy, most: 9 }, [0, 60, 70], 100)).toEqual({ kind: "restart", pause: 300 });
+    expect(afterCrash({ ...policy, most: 2 }, [0, 60], 120)).toEqual({ kind: "giveUp", restarts: 2 });
   });
 
   it("no restart at all is a policy too", () => {

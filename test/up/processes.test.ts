@@ -10,7 +10,7 @@ import type { RestartPolicy } from "../../deploy/up/restart-policy.ts";
 import { lives, programFile, scratch, until } from "./support.ts";
 
 const groups = { add: () => {}, remove: () => {} };
-const quick: RestartPolicy = { most: 3, window: 60_000, firstPause: 10, longestPause: 20 };
+const quick: RestartPolicy = { most: 3, window: 60_000, firstPause: 10, longestPause: 20, settled: 60_000 };
 
 function keeperOf(directory: string, orders: string, policy = quick) {
   const notes: string[] = [];
