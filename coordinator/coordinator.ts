@@ -1,12 +1,14 @@
 import { statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
+import { natsAccess } from "../shared/broadcast/nats-file.ts";
 import { openDataset } from "../shared/data/dataset.ts";
 import { LockstepError } from "../shared/errors.ts";
 import { parseFault, suitsWorker } from "../shared/faults/fault.ts";
 import { servePages } from "../shared/metrics/pages.ts";
 import { Plan } from "../shared/plan/plan.ts";
 import { splitAddress } from "../shared/process/addresses.ts";
+import { pagePlace } from "../shared/process/page-place.ts";
 import { Account } from "./account.ts";
 import { stateSha256 } from "./checkpoints/state-digest.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
@@ -67,7 +69,8 @@ export async function runCoordinator(
   if (options.start) await store.append([{ kind: "start", time: startedAt }]);
   const folded = foldHistory(store.records());
 
-  const broadcaster = place.nats === null ? null : new Broadcaster(place.nats, runId);
+  const nats = place.nats === null ? null : natsAccess(directory.at("security", "nats.json"), place.nats);
+  const broadcaster = place.nats === null ? null : new Broadcaster(place.nats, runId, undefined, nats);
   const say = (sentence: string) => void (terminal && process.stderr.write(`${sentence}\n`));
   const chronicle = new Chronicle({ directory, config, term: store.term, plan, account, broadcaster, log, say });
   const checkpoints = new CheckpointStore({
@@ -127,10 +130,14 @@ export async function runCoordinator(
   const access =
     security === null || links === null
       ? null
-      : new AccessControl(security, links, sessions, () => [...ruler.state.workers.values()].filter((w) => !w.evicted));
+      : new AccessControl({ security, links, nats }, sessions, () =>
+          [...ruler.state.workers.values()].filter((w) => !w.evicted),
+        );
   const disk = new DiskWatch(directory.path);
-  // Pages have no mutual TLS: they stay on this machine.
-  const pages = await servePages(account.metrics.metrics, security === null ? options.listen : "127.0.0.1", 0, {
+  const guard = security === null ? null : { trust: security.trust, token: () => security.httpToken };
+  const pagesAt = pagePlace(options.http, { ...binding, insecure: options.insecure }, guard);
+  const pages = await servePages(account.metrics.metrics, pagesAt.host, 0, {
+    ...pagesAt,
     collect: () => account.collect(ruler, broadcaster, disk),
     health: () => ({ ok: true, detail: { phase: ruler.state.phase, step: ruler.recordedStep, term: store.term } }),
     more: (server) => {
@@ -138,7 +145,7 @@ export async function runCoordinator(
       serveLive(server, { status: () => account.status(ruler), history: account.history });
     },
   });
-  const targets = () => targetGroups(runId, pages.address, account.rows(ruler));
+  const targets = () => targetGroups(runId, pages.address, account.rows(ruler), security !== null);
   let joinLine: string | null = null;
   const targetsFile = new TargetsFile(directory.at("targets.json"), targets);
 
@@ -159,9 +166,10 @@ export async function runCoordinator(
       joinLine = links?.announce(options.start) ?? null;
       directory.writeJson("endpoints.json", endpoints);
     });
-    account.note(`live page: http://${pages.address}/`);
+    const page = `${pagesAt.guard === null ? "http" : "https"}://${pages.address}/`;
+    account.note(`live page: ${page}`);
     log.info({ address, http: pages.address, term: store.term }, "the coordinator rules");
-    say(`Coordinator of run ${runId}, term ${store.term}, at ${address}; live page at http://${pages.address}/`);
+    say(`Coordinator of run ${runId}, term ${store.term}, at ${address}; live page at ${page}`);
     if (joinLine !== null) say(`On another machine: ${joinLine}`);
 
     const outcome = await ending;

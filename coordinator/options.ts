@@ -12,6 +12,8 @@ export interface CoordinatorOptions {
   /** The host that others dial; null: what follows from `listen`. */
   readonly advertise: string | null;
   readonly ports: Ports;
+  /** Where the HTTP pages listen; null: on loopback, or where a run without security listens. */
+  readonly http: string | null;
   /** `auto`: beyond loopback. */
   readonly tls: "auto" | "always";
   /** Certificates of the user's own; null: the run makes its own. */
@@ -34,6 +36,7 @@ export function parseCoordinatorOptions(args: readonly string[]): CoordinatorOpt
         advertise: { type: "string" },
         ports: { type: "string" },
         port: { type: "string", default: "0" },
+        http: { type: "string" },
         tls: { type: "string", default: "auto" },
         "tls-ca": { type: "string" },
         "tls-cert": { type: "string" },
@@ -51,6 +54,7 @@ export function parseCoordinatorOptions(args: readonly string[]): CoordinatorOpt
       listen: values.listen,
       advertise: values.advertise ?? null,
       ports: portsOf(values.ports, values.port),
+      http: values.http ?? null,
       tls: values.tls,
       certificates: certificateFiles(values),
       certificateMillis: (lifetime === undefined ? null : parseLifetime(lifetime)) ?? CERTIFICATE_MILLIS,

@@ -1,4 +1,5 @@
 import { renameSync, writeFileSync } from "node:fs";
+import { isLoopback, splitAddress } from "../shared/process/addresses.ts";
 
 /**
  * One group of targets, as Prometheus' HTTP and file service discovery read them
@@ -20,16 +21,19 @@ export interface Scrapable {
  * Where the metrics of a run are: the coordinator and every worker that is there, in a fixed order. A worker that is lost or
  * has left is not listed, so that its series end instead of turning stale one by one.
  * @param own address of the coordinator's pages, host:port
+ * @param secured pages that others than their machine can reach are asked by https
  */
-export function targetGroups(run: string, own: string, workers: readonly Scrapable[]): TargetGroup[] {
+export function targetGroups(run: string, own: string, workers: readonly Scrapable[], secured = false): TargetGroup[] {
+  const scheme = (address: string): Record<string, string> =>
+    secured && !isLoopback(splitAddress(address)?.host ?? "") ? { __scheme__: "https" } : {};
   const all = [...workers].sort((a, b) => (a.name < b.name ? -1 : 1));
   return [
-    { targets: [own], labels: { run, part: "coordinator" } },
+    { targets: [own], labels: { run, part: "coordinator", ...scheme(own) } },
     ...all
       .filter(({ httpAddress }) => httpAddress !== "")
       .map(({ name, host, httpAddress }) => ({
         targets: [httpAddress],
-        labels: { run, part: "worker", worker: name, host },
+        labels: { run, part: "worker", worker: name, host, ...scheme(httpAddress) },
       })),
   ];
 }

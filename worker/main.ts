@@ -4,8 +4,9 @@ import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import { type Fault, parseFault } from "../shared/faults/fault.ts";
 import { strikeProcess } from "../shared/faults/strike.ts";
 import { openLog } from "../shared/process/log.ts";
+import { pagePlace } from "../shared/process/page-place.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
-import type { CoordinatorMessage, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
+import type { CoordinatorMessage, NatsAccess, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
 import { Compute, type ComputeReady } from "./compute/compute.ts";
@@ -30,11 +31,13 @@ async function run(): Promise<void> {
   );
   const security =
     trust === null ? null : new WorkerSecurity(trust, (refusal) => log.warn(refusal, "refused a connection"));
+  let nats: NatsAccess | null = null;
+  let httpToken: string | null = null;
   const server = new MemberServer();
   const address = await server.start(binding, security);
   const pages = new WorkerPages();
-  // Pages have no mutual TLS: they stay on this machine.
-  const httpAddress = await pages.start(security === null ? binding.host : "127.0.0.1", 0);
+  const guard = trust === null ? null : { trust, token: () => httpToken };
+  const httpAddress = await pages.start(pagePlace(options.http, { ...binding, insecure: options.insecure }, guard));
 
   let worker: LockstepWorker | null = null;
   let loading = false;
@@ -90,7 +93,10 @@ async function run(): Promise<void> {
       process.stderr.write(`${message.message} [${message.code}]\n`);
       return end(3, message.message);
     }
-    if (message.kind === "access") return security?.revoke(message.revoked);
+    if (message.kind === "access") {
+      ({ nats, httpToken } = message);
+      return security?.revoke(message.revoked);
+    }
     if (message.kind === "inject") return inject(message.fault);
     if (message.kind === "release" && worker === null) return end(0, message.reason);
     if (message.kind === "welcome" && worker === null && !loading) {
@@ -137,7 +143,7 @@ async function run(): Promise<void> {
     });
     for (const fault of early.splice(0)) worker.faults.inject(fault);
     worker.control.counters.set("shardDelay", initialDelay(options.name));
-    pages.attach(worker, config, options.name);
+    pages.attach(worker, config, options.name, nats);
     sayReady();
   }
 

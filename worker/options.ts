@@ -14,6 +14,8 @@ export interface WorkerOptions {
   /** The host that others dial; null: what follows from `listen`. */
   readonly advertise: string | null;
   readonly ports: Ports;
+  /** Where the HTTP pages listen; null: on loopback, or where a worker without security listens. */
+  readonly http: string | null;
   /** Certificates of the user's own; null: the run issues one. */
   readonly certificates: CertificateFiles | null;
   readonly insecure: boolean;
@@ -32,6 +34,7 @@ export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
         listen: { type: "string" },
         advertise: { type: "string" },
         ports: { type: "string" },
+        http: { type: "string" },
         "tls-ca": { type: "string" },
         "tls-cert": { type: "string" },
         "tls-key": { type: "string" },
@@ -47,6 +50,7 @@ export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
       listen: values.listen ?? null,
       advertise: values.advertise ?? null,
       ports: values.ports === undefined ? ANY_PORT : parsePorts(values.ports),
+      http: values.http ?? null,
       certificates: certificateFiles(values),
       insecure: values["insecure-test-network"],
       data: values.data ?? null,

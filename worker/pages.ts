@@ -3,6 +3,8 @@ import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
 import { servePages } from "../shared/metrics/pages.ts";
 import { Metrics } from "../shared/metrics/registry.ts";
+import type { PagePlace } from "../shared/process/page-place.ts";
+import type { NatsAccess } from "../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { version } from "../shared/version.ts";
@@ -22,23 +24,23 @@ export class WorkerPages {
   private readonly gpus = new GpuWatch(process.env.CUDA_VISIBLE_DEVICES ?? "");
   private peers: ReadonlySet<Incarnation> = new Set();
 
-  async start(host: string, port: number): Promise<string> {
+  async start({ host, advertise, guard }: PagePlace): Promise<string> {
     this.metrics.set("lockstep_build_info", 1, { part: "worker", version, node: process.version });
     const collect = () => this.collect();
     const health = () => ({ ok: this.worker !== null, detail: { step: this.worker?.member.tip.step ?? null } });
-    const { server, address } = await servePages(this.metrics, host, port, { collect, health });
+    const { server, address } = await servePages(this.metrics, host, 0, { collect, health, advertise, guard });
     this.server = server;
     return address;
   }
 
   /** The worker is loaded. From now on its metrics are its own, and it tells how it is doing once a second. */
-  attach(worker: LockstepWorker, config: Config, name: string): void {
+  attach(worker: LockstepWorker, config: Config, name: string, nats: NatsAccess | null = null): void {
     this.worker = worker;
     this.config = config;
     const { recipe } = config.recipe;
     this.metrics.set("lockstep_run_info", 1, { run: config.runId, model: config.recipe.model.name, recipe });
     if (config.place.nats === null) return;
-    const broadcaster = new Broadcaster(config.place.nats, config.runId);
+    const broadcaster = new Broadcaster(config.place.nats, config.runId, undefined, nats);
     this.broadcaster = broadcaster;
     setInterval(() => broadcaster.publishWorker(name, worker.member.self, worker.progress()), TELL_MILLIS).unref();
   }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LockstepError } from "../../shared/errors.ts";
-import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
+import type { CoordinatorMessage, NatsAccess } from "../../shared/protocol/messages.ts";
 import type { Incarnation } from "../../shared/protocol/view.ts";
 import type { ControlRequest } from "../../shared/rpc/clients.ts";
 import { tokenState } from "../../shared/security/tokens.ts";
@@ -24,17 +24,18 @@ export interface Named {
 export class AccessControl {
   readonly #security: RunSecurity;
   readonly #links: JoinLinks;
+  readonly #nats: NatsAccess | null;
   readonly #sessions: Pick<Sessions, "send" | "reject" | "peerOf" | "incarnations">;
   readonly #workers: () => readonly Named[];
 
   constructor(
-    security: RunSecurity,
-    links: JoinLinks,
+    parts: { readonly security: RunSecurity; readonly links: JoinLinks; readonly nats: NatsAccess | null },
     sessions: Pick<Sessions, "send" | "reject" | "peerOf" | "incarnations">,
     workers: () => readonly Named[],
   ) {
-    this.#security = security;
-    this.#links = links;
+    this.#security = parts.security;
+    this.#links = parts.links;
+    this.#nats = parts.nats;
     this.#sessions = sessions;
     this.#workers = workers;
   }
@@ -72,7 +73,7 @@ export class AccessControl {
   }
 
   #message(): CoordinatorMessage {
-    return { kind: "access", revoked: this.#security.revoked, nats: null };
+    return { kind: "access", revoked: this.#security.revoked, nats: this.#nats, httpToken: this.#security.httpToken };
   }
 
   #revokeWorker(target: string): string {

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { Server } from "@grpc/grpc-js";
 import { LockstepError } from "../../shared/errors.ts";
 import type { JoinRequest, RenewRequest } from "../../shared/rpc/clients.ts";
@@ -81,6 +82,15 @@ export class RunSecurity {
   /** PEM of the authority and SHA-256 of it; the hash is null for a user's own. */
   get authorityHash(): string | null {
     return this.#own?.authority.hash ?? null;
+  }
+
+  /** What pages beyond loopback ask for. */
+  get httpToken(): string {
+    const known = this.files.readLine("http-token");
+    if (known !== null && known !== "") return known;
+    const made = randomBytes(24).toString("hex");
+    this.files.writeText("http-token", made);
+    return made;
   }
 
   get revoked(): readonly string[] {

@@ -20,7 +20,8 @@ const OWNER_DIRECTORY = 0o700;
  *     operator.json    with which commands on this machine speak to the coordinator
  *     local-join       by which workers of this machine join
  *     join             the line for other machines
- *     tokens.json, revoked.json, secrets.json
+ *     tokens.json, revoked.json
+ *     nats.*, watch.json, http-token   what guards broadcasts and pages
  */
 export class SecurityFiles {
   readonly directory: string;
@@ -74,8 +75,20 @@ export class SecurityFiles {
     this.#write("revoked.json", revoked);
   }
 
+  /** How to speak to NATS, as whoever started it has written it; null where nobody has. */
+  readNats<T>(schema: z.ZodType<T>): T | null {
+    return this.#read("nats.json", schema);
+  }
+
+  writeText(
+    name: "nats.json" | "watch.json" | "nats.conf" | "nats.pem" | "nats-key.pem" | "http-token",
+    text: string,
+  ): void {
+    replaceFile(this.at(name), `${text.trim()}\n`, OWNER);
+  }
+
   /** A text of one line; null where there is none. */
-  readLine(name: "local-join" | "join"): string | null {
+  readLine(name: "local-join" | "join" | "http-token"): string | null {
     try {
       return readFileSync(this.at(name), "utf8").trim();
     } catch {

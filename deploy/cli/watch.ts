@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { listen } from "../../shared/broadcast/listener.ts";
+import { watchAccess } from "../../shared/broadcast/nats-file.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { newsLine } from "../up/news-lines.ts";
 import { readRunConfig, runDirectory } from "../up/prepare.ts";
@@ -12,6 +13,7 @@ const LOOK_MILLIS = 2000;
 
 interface WatchOptions {
   readonly run?: string;
+  readonly credentials?: string;
   readonly json: boolean;
   readonly copies: boolean;
 }
@@ -22,6 +24,7 @@ export function registerWatch(program: Command): void {
     .command("watch")
     .description("follow a run, or all runs of a NATS server: steps, epochs, events as they are broadcast")
     .argument("[run]", "the run's directory, its id, or nats://host:port for all runs there (default: the newest run)")
+    .option("--credentials <file>", "from another machine: a copy of security/watch.json of a secured run's directory")
     .option("--run <id>", "with a NATS address: this run alone")
     .option("--json", "print each message as one JSON object, with its kind", false)
     .option("--copies", "show every member's copy of a step, not only the first", false)
@@ -32,10 +35,10 @@ async function watch(target: string | undefined, options: WatchOptions): Promise
   const stop = new AbortController();
   const onSignal = () => stop.abort();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, onSignal);
-  const { url, run, directory } = sourceOf(target, options);
+  const { url, run, directory, access } = sourceOf(target, options);
   const look = directory === null ? null : endWithRun(directory, run!, stop);
   try {
-    for await (const news of listen({ url, run, signal: stop.signal, everyCopy: options.copies })) {
+    for await (const news of listen({ url, access, run, signal: stop.signal, everyCopy: options.copies })) {
       const line = options.json ? JSON.stringify({ kind: news.kind, ...news.message }) : newsLine(news, run === null);
       if (line !== null) process.stdout.write(`${line}\n`);
       const { kind, message } = news;
@@ -48,13 +51,18 @@ async function watch(target: string | undefined, options: WatchOptions): Promise
 }
 
 function sourceOf(target: string | undefined, options: WatchOptions) {
+  if (options.credentials !== undefined) {
+    const { url, access } = watchAccess(options.credentials);
+    return { url, access, run: options.run ?? null, directory: null };
+  }
   const address = /^(?:nats:\/\/)?([^/]+:\d+)\/?$/.exec(target ?? "");
   if (address !== null && !existsSync(target!))
-    return { url: `nats://${address[1]}`, run: options.run ?? null, directory: null };
+    return { url: `nats://${address[1]}`, access: null, run: options.run ?? null, directory: null };
   const directory = target === undefined ? latestRun() : runDirectory(target);
   const { runId } = readRunConfig(directory);
   const url = readEndpoints(directory)?.nats ?? null;
-  if (url !== null) return { url, run: runId, directory };
+  const access = url?.startsWith("tls://") ? watchAccess(join(directory, "security", "watch.json")).access : null;
+  if (url !== null) return { url, access, run: runId, directory };
   throw new LockstepError("LS_NO_BROADCAST", `The run in ${directory} is not running, or broadcasts nothing.`, {
     hint: `See where it stands with: npx lockstep status ${directory}`,
   });

@@ -29,11 +29,12 @@ export function registerWorker(program: Command): void {
     .option("--data <directory>", "where the run's data set is on this machine (default: where the run says)")
     .action(async (options: WorkerCommandOptions) => {
       const network = networkOf(options);
-      const { advertise, ports, certificates, insecure } = network;
+      const { advertise, ports, http, certificates, insecure } = network;
       const args = ["--join", joinOf(options.join, insecure || certificates.length > 0)];
       if (options.listen !== undefined) args.push("--listen", options.listen);
       if (advertise !== null) args.push("--advertise", advertise);
       if (ports !== null) args.push("--ports", ports);
+      if (http !== null) args.push("--http", http);
       args.push(...certificates);
       if (options.name !== undefined) args.push("--name", options.name);
       if (options.data !== undefined) args.push("--data", options.data);

@@ -6,6 +6,7 @@ import { lastWordsIn } from "./child.ts";
 import { Keeper } from "./keeper.ts";
 import type { GroupWatch } from "./reaper.ts";
 import { NATS_POLICY } from "./restart-policy.ts";
+import type { SecureNats } from "./secure-nats.ts";
 
 const START_MILLIS = 10_000;
 /** The server takes a free port and writes into --ports_file_dir which one. */
@@ -19,6 +20,7 @@ export interface NatsServer {
 /**
  * Starts a NATS server of our own: on loopback, on a port that nobody has, storing nothing. After a crash it comes back on
  * the same port.
+ * @param secured where others than this machine can reach it
  * @throws LockstepError LS_NATS where it does not come up.
  */
 export async function startNats(
@@ -26,9 +28,11 @@ export async function startNats(
   logFile: string,
   groups: GroupWatch,
   note: (text: string) => void,
+  secured: SecureNats | null = null,
 ): Promise<NatsServer> {
   const ports = mkdtempSync(join(tmpdir(), "lockstep-nats-"));
   let port = ANY;
+  const place = () => (secured === null ? ["-a", "127.0.0.1", "-p", port] : ["-c", secured.file]);
   let ready = false;
   let died = () => {};
   const death = new Promise<never>((_, reject) => {
@@ -38,7 +42,7 @@ export async function startNats(
   const keeper = new Keeper(
     {
       name: "nats-server",
-      command: () => [program, "-a", "127.0.0.1", "-p", port, ...(port === ANY ? ["--ports_file_dir", ports] : [])],
+      command: () => [program, ...place(), ...(port === ANY ? ["--ports_file_dir", ports] : [])],
       env: {},
       logFile,
     },
@@ -51,7 +55,7 @@ export async function startNats(
     const url = await Promise.race([portOf(ports), death]);
     ready = true;
     port = new URL(url).port;
-    return { url, keeper };
+    return { url: secured?.url ?? url, keeper };
   } catch (error) {
     await keeper.stop(1000);
     throw error;
@@ -88,8 +92,11 @@ function lastWordsOf(logFile: string): string | null {
 
 function urlIn(file: string): string | null {
   try {
-    const { nats } = JSON.parse(readFileSync(file, "utf8")) as { readonly nats?: readonly string[] };
-    return nats?.[0] ?? null;
+    const { nats, tls } = JSON.parse(readFileSync(file, "utf8")) as {
+      readonly tls?: readonly string[];
+      readonly nats?: readonly string[];
+    };
+    return nats?.[0] ?? tls?.[0] ?? null;
   } catch {
     return null; // Half written.
   }

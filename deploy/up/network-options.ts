@@ -8,6 +8,8 @@ import { certificateFiles } from "../../shared/security/supplied.ts";
 export interface NetworkOptions {
   readonly advertise: string | null;
   readonly ports: string | null;
+  /** Where HTTP pages listen; null: on loopback. */
+  readonly http: string | null;
   readonly tls: "auto" | "always";
   /** --tls-ca and its companions, as they are handed on. */
   readonly certificates: readonly string[];
@@ -18,6 +20,7 @@ export interface NetworkOptions {
 export const LOCAL_NETWORK: NetworkOptions = {
   advertise: null,
   ports: null,
+  http: null,
   tls: "auto",
   certificates: [],
   insecure: false,
@@ -27,6 +30,7 @@ export const LOCAL_NETWORK: NetworkOptions = {
 export interface RawNetworkOptions {
   readonly advertise?: string;
   readonly ports?: string;
+  readonly http?: string;
   readonly tls?: string;
   readonly tlsCa?: string;
   readonly tlsCert?: string;
@@ -39,6 +43,10 @@ export function networkOptions(command: Command): Command {
   return command
     .option("--advertise <address>", "what others dial, where that is not the address to listen on")
     .option("--ports <range>", "ports to listen on, such as 7400-7419 (default: any free ones)")
+    .option(
+      "--http <address>",
+      "where metrics and pages listen; beyond loopback they take TLS and a token (default: 127.0.0.1)",
+    )
     .option(
       "--tls-ca <file>",
       "with --tls-cert and --tls-key: certificates of your own (default: the run issues its own)",
@@ -56,13 +64,13 @@ export const tlsOption = () =>
 
 /** @throws LockstepError LS_USAGE */
 export function networkOf(raw: RawNetworkOptions): NetworkOptions {
-  const { advertise = null, ports = null, tls = "auto", tlsCa, tlsCert, tlsKey } = raw;
+  const { advertise = null, ports = null, http = null, tls = "auto", tlsCa, tlsCert, tlsKey } = raw;
   if (ports !== null) parsePorts(ports);
   if (tls !== "auto" && tls !== "always") throw usage(`--tls must be auto or always; it is "${tls}".`);
   const files = certificateFiles({ "tls-ca": tlsCa, "tls-cert": tlsCert, "tls-key": tlsKey });
   const certificates =
     files === null ? [] : ["--tls-ca", files.authority, "--tls-cert", files.certificate, "--tls-key", files.key];
-  return { advertise, ports, tls, certificates, insecure: raw.insecureTestNetwork === true };
+  return { advertise, ports, http, tls, certificates, insecure: raw.insecureTestNetwork === true };
 }
 
 /** @throws LockstepError LS_ADVERTISE, before anything is fetched or started */
@@ -77,9 +85,9 @@ const given = (name: string, value: string | null): string[] => (value === null 
 
 /** Arguments of the coordinator's process. */
 export function coordinatorArguments(listen: string, network: NetworkOptions): string[] {
-  const { advertise, ports, tls, certificates, insecure } = network;
+  const { advertise, ports, http, tls, certificates, insecure } = network;
   return [
-    ...["--listen", listen, ...given("--advertise", advertise), ...given("--ports", ports)],
+    ...["--listen", listen, ...given("--advertise", advertise), ...given("--ports", ports), ...given("--http", http)],
     ...(tls === "always" ? ["--tls", tls] : []),
     ...certificates,
     ...(insecure ? ["--insecure-test-network"] : []),
@@ -88,12 +96,13 @@ export function coordinatorArguments(listen: string, network: NetworkOptions): s
 
 /** Arguments of workers on the coordinator's machine: in a secured run they listen where they reach it. */
 export function workerArguments(listen: string, network: NetworkOptions): string[] {
-  const { advertise, ports, certificates, insecure } = network;
+  const { advertise, ports, http, certificates, insecure } = network;
   const chosen = !isSecured(listen, network) || advertise !== null || certificates.length > 0;
   return [
     ...(chosen ? ["--listen", listen] : []),
     ...given("--advertise", advertise),
     ...given("--ports", ports),
+    ...given("--http", http),
     ...certificates,
     ...(insecure ? ["--insecure-test-network"] : []),
   ];

@@ -12,11 +12,12 @@ import { LineTail } from "./line-tail.ts";
 import { MachineLines } from "./machine-lines.ts";
 import { type NatsServer, startNats } from "./nats.ts";
 import { onPath } from "./nats-program.ts";
-import type { NetworkOptions } from "./network-options.ts";
+import { isSecured, type NetworkOptions } from "./network-options.ts";
 import { type PreparedRun, writeConfig } from "./prepare.ts";
 import { monitoringHint, type PrometheusServer, startPrometheus } from "./prometheus.ts";
 import { Reaper } from "./reaper.ts";
 import { lockRun } from "./run-lock.ts";
+import { secureNats } from "./secure-nats.ts";
 import { Supervisor } from "./supervisor.ts";
 import { percent } from "./text.ts";
 import { evaluationStart, runTimes } from "./wall-time.ts";
@@ -75,10 +76,19 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
     };
     unlock = await lockRun(directory, lost, (text) => display.note(text));
     const { program, url } = { program: null, url: null, ...options.nats };
-    nats =
-      program === null
-        ? null
-        : await startNats(program, join(directory, "logs", "nats.log"), reaper, (text) => display.note(text));
+    if (program !== null) {
+      const { runId, place } = prepared.config;
+      const secured = isSecured(place.listen, options.network)
+        ? await secureNats(directory, runId, place.listen, options.network)
+        : null;
+      nats = await startNats(
+        program,
+        join(directory, "logs", "nats.log"),
+        reaper,
+        (text) => display.note(text),
+        secured,
+      );
+    }
     const config: Config = { ...prepared.config, place: { ...prepared.config.place, nats: nats?.url ?? url } };
     await prepared.begin?.();
     writeConfig(directory, config);

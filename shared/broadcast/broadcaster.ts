@@ -1,9 +1,10 @@
 import { connect, type NatsConnection } from "nats";
 import type { Config } from "../config/schema.ts";
-import type { Progress } from "../protocol/messages.ts";
+import type { NatsAccess, Progress } from "../protocol/messages.ts";
 import type { LedgerEntry } from "../protocol/trailer.ts";
 import { BoundedQueue, type QueueBounds } from "./bounded-queue.ts";
 import { EpochSum, stepMessage, workerMessage } from "./messages.ts";
+import { natsOptions } from "./nats-file.ts";
 import type { EventMessage } from "./schema.ts";
 import { subjectOf, workerSubjectOf } from "./subjects.ts";
 
@@ -30,11 +31,14 @@ export class Broadcaster {
   #sending = false;
   #givenUp = 0;
 
-  /** @param url of the server, nats://host:port */
-  constructor(url: string, run: string, bounds: QueueBounds = QUEUE) {
+  /**
+   * @param url of the server, nats://host:port or tls://host:port
+   * @param access where the server wants to know who publishes
+   */
+  constructor(url: string, run: string, bounds: QueueBounds = QUEUE, access: NatsAccess | null = null) {
     this.#run = run;
     this.#queue = new BoundedQueue(bounds);
-    void this.#open(url);
+    void this.#open(url, access);
   }
 
   get connected(): boolean {
@@ -116,8 +120,8 @@ export class Broadcaster {
     await connection.flush();
   }
 
-  async #open(url: string): Promise<void> {
-    const connection = await dial(url, this.#abandoned.signal);
+  async #open(url: string, access: NatsAccess | null): Promise<void> {
+    const connection = await dial(url, access, this.#abandoned.signal);
     if (connection === null) return;
     this.#connection = connection;
     this.#live = true;
@@ -134,11 +138,12 @@ export class Broadcaster {
 }
 
 /** Dials until the server is there; null once it is not wanted any more. */
-async function dial(url: string, abandoned: AbortSignal): Promise<NatsConnection | null> {
+async function dial(url: string, access: NatsAccess | null, abandoned: AbortSignal): Promise<NatsConnection | null> {
   while (!abandoned.aborted) {
     try {
       const connection = await connect({
         servers: url,
+        ...natsOptions(access),
         name: "lockstep",
         maxReconnectAttempts: -1,
         reconnectTimeWait: REDIAL_MILLIS,

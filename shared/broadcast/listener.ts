@@ -1,6 +1,8 @@
 import { connect, type NatsConnection, type Subscription } from "nats";
 import { z } from "zod";
 import { LockstepError, sentenceOf } from "../errors.ts";
+import type { NatsAccess } from "../protocol/messages.ts";
+import { natsOptions } from "./nats-file.ts";
 import {
   type EpochMessage,
   type EventMessage,
@@ -62,8 +64,10 @@ export function parseNews(subject: string, data: Uint8Array): News | null {
 }
 
 export interface ListenOptions {
-  /** nats://host:port */
+  /** nats://host:port or tls://host:port */
   readonly url: string;
+  /** Where the server wants to know who listens. */
+  readonly access?: NatsAccess | null;
   /** null: all runs of this server. */
   readonly run: string | null;
   readonly signal: AbortSignal;
@@ -78,12 +82,13 @@ export interface ListenOptions {
  */
 export async function* listen({
   url,
+  access = null,
   run,
   signal,
   everyCopy = false,
   onSubscribed,
 }: ListenOptions): AsyncGenerator<News> {
-  const connection = await dial(url);
+  const connection = await dial(url, access);
   const subscription: Subscription = connection.subscribe(subjectsOf(run));
   const end = () => void connection.close().catch(() => {});
   signal.addEventListener("abort", end);
@@ -104,10 +109,11 @@ export async function* listen({
   }
 }
 
-async function dial(url: string): Promise<NatsConnection> {
+async function dial(url: string, access: NatsAccess | null): Promise<NatsConnection> {
   try {
     return await connect({
       servers: url,
+      ...natsOptions(access),
       name: "lockstep watch",
       maxReconnectAttempts: -1,
       timeout: 3000,

@@ -88,7 +88,13 @@ export type CoordinatorMessage =
   | { readonly kind: "release"; readonly reason: string }
   | { readonly kind: "inject"; readonly fault: string }
   /** Whom not to believe any more, and how to speak to NATS. Again with every change. */
-  | { readonly kind: "access"; readonly revoked: readonly string[]; readonly nats: NatsAccess | null };
+  | {
+      readonly kind: "access";
+      readonly revoked: readonly string[];
+      readonly nats: NatsAccess | null;
+      /** What pages beyond loopback ask for. */
+      readonly httpToken: string;
+    };
 
 /** Credentials of a NATS server that wants some. */
 export interface NatsAccess {

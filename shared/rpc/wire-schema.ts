@@ -137,5 +137,6 @@ export const coordinatorMessageSchema = z.discriminatedUnion("kind", [
   message("access", {
     revoked: z.array(z.string().regex(/^[0-9a-fA-F]{1,64}$/)).max(MOST_REVOKED),
     nats: z.strictObject({ user: text, password: text, authority: text }).nullable(),
+    httpToken: text,
   }),
 ]);

@@ -5,7 +5,7 @@ import type { Incarnation } from "../protocol/view.ts";
  * Who a certificate of a run speaks for. Names are not those of machines: a worker may move, have several addresses or
  * sit behind a translated one, and stays who it is.
  */
-export type Role = "coordinator" | "worker" | "operator";
+export type Role = "coordinator" | "worker" | "operator" | "nats";
 
 /** Who is at the other end of a connection. */
 export interface Peer {
@@ -32,6 +32,7 @@ export function certificateNames(role: Role, incarnation: string | null): string
 /** A serial number in one form: upper case, no leading zeros. */
 export const serialOf = (hex: string): string => hex.toUpperCase().replace(/^0+(?=.)/, "");
 
+/** Those that speak gRPC. */
 const ROLES: readonly Role[] = ["coordinator", "worker", "operator"];
 
 /** Whom a certificate that this run's authority issued speaks for; null for one that does not say. */

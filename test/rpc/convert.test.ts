@@ -143,6 +143,7 @@ const coordinatorMessages: Record<CoordinatorMessage["kind"], fc.Arbitrary<unkno
   access: kind("access", {
     revoked: fc.array(fc.stringMatching(/^[0-9a-f]{16}$/), { maxLength: 9 }),
     nats: fc.option(fc.record({ user: text, password: text, authority: text })),
+    httpToken: text,
   }),
 };
 

@@ -61,7 +61,7 @@ export async function secured(more: Partial<SecurityOptions> = {}) {
   const address = await server.start(bindingOf("127.0.0.1"));
   onTestFinished(() => server.close());
   const links = new JoinLinks(security, splitAddress(address)!);
-  const access = new AccessControl(security, links, sessions, () => hellos);
+  const access = new AccessControl({ security, links, nats: null }, sessions, () => hellos);
   const token = (lifetime: number | null = HOUR, uses: number | null = null): JoinToken =>
     parseLink(links.create({ lifetime, uses, note: "" })).token!;
   const join_ = async (incarnation: string, by = token()) =>
