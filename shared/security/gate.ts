@@ -13,7 +13,7 @@ const MOST_STRANGERS = 256;
 const MOST_STRANGERS_OF_ONE = 32;
 const HANDSHAKE_MILLIS = 5000;
 /** Asking for a certificate takes one call. */
-const STRANGER_MILLIS = 15_000;
+const STRANGER_MILLIS = 10_000;
 /** Refused connections and strangers of one address; who comes faster is not listened to. */
 const RATE = { burst: 64, perSecond: 4 };
 
