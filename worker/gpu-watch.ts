@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { SMI_MOST_BYTES, SMI_PATIENCE_MILLIS, smiQuery, smiRows } from "../shared/process/nvidia-smi.ts";
 
 /** What nvidia-smi says about one GPU, in base units; null where the device does not tell. */
 export interface GpuReading {
@@ -29,38 +30,28 @@ const FIELDS = [
 const SCALES = [0.01, 2 ** 20, 2 ** 20, 1, 1, 1e6, 1e6, 1] as const;
 
 /** Arguments of nvidia-smi for these devices, as CUDA_VISIBLE_DEVICES names them. */
-export const gpuQuery = (devices: string): string[] => [
-  `--query-gpu=${FIELDS.join(",")}`,
-  "--format=csv,noheader,nounits",
-  `--id=${devices}`,
-];
+export const gpuQuery = (devices: string): string[] => [...smiQuery(FIELDS), `--id=${devices}`];
 
 /** Reads nvidia-smi's answer: one line for each GPU; "[N/A]" and "[Not Supported]" are no figures. */
 export function parseGpus(text: string): GpuReading[] {
-  return text
-    .split("\n")
-    .map((line) => line.split(",").map((cell) => cell.trim()))
-    .filter((cells) => cells.length === FIELDS.length)
-    .map(([index, ...cells]) => {
-      const values = cells.map((cell, i) => (/^[\d.]+$/.test(cell) ? Number(cell) * SCALES[i]! : null));
-      const [utilization, used, size, power, temperature, sm, memory, errors] = values as (number | null)[];
-      return {
-        index: index!,
-        utilizationRatio: utilization ?? null,
-        memoryUsedBytes: used ?? null,
-        memorySizeBytes: size ?? null,
-        powerWatts: power ?? null,
-        temperatureCelsius: temperature ?? null,
-        smClockHertz: sm ?? null,
-        memoryClockHertz: memory ?? null,
-        uncorrectedErrors: errors ?? null,
-      };
-    });
+  return smiRows(text, FIELDS).map(([index, ...cells]) => {
+    const values = cells.map((cell, i) => (/^\d+(\.\d+)?$/.test(cell) ? Number(cell) * SCALES[i]! : null));
+    const [utilization, used, size, power, temperature, sm, memory, errors] = values as (number | null)[];
+    return {
+      index: index!,
+      utilizationRatio: utilization ?? null,
+      memoryUsedBytes: used ?? null,
+      memorySizeBytes: size ?? null,
+      powerWatts: power ?? null,
+      temperatureCelsius: temperature ?? null,
+      smClockHertz: sm ?? null,
+      memoryClockHertz: memory ?? null,
+      uncorrectedErrors: errors ?? null,
+    };
+  });
 }
 
 const EVERY_MILLIS = 5000;
-/** A driver that hangs must not collect processes. */
-const PATIENCE_MILLIS = 4000;
 
 /** Asks nvidia-smi every few seconds about the GPUs of this process; without GPUs it never starts it. */
 export class GpuWatch {
@@ -74,10 +65,15 @@ export class GpuWatch {
   constructor(devices: string, program = "nvidia-smi", every = EVERY_MILLIS) {
     if (!/^\w[\w,-]*$/.test(devices)) return;
     const read = () => {
-      execFile(program, gpuQuery(devices), { timeout: PATIENCE_MILLIS }, (error, text) => {
-        // A GPU that has fallen off the bus is not shown with its last figures.
-        this.#readings = error === null ? parseGpus(text) : [];
-      });
+      execFile(
+        program,
+        gpuQuery(devices),
+        { timeout: SMI_PATIENCE_MILLIS, maxBuffer: SMI_MOST_BYTES },
+        (error, text) => {
+          // A GPU that has fallen off the bus is not shown with its last figures.
+          this.#readings = error === null ? parseGpus(text) : [];
+        },
+      );
     };
     read();
     this.#timer = setInterval(read, every);

@@ -4,9 +4,9 @@ import type { ExplainOptions } from "../diff/explain.ts";
 import { readRun } from "../diff/run-history.ts";
 import { diffText } from "../diff/text.ts";
 import { builtProgram } from "../up/built.ts";
+import { devicesOf } from "../up/devices.ts";
 import { Interrupts } from "../up/interrupts.ts";
 import type { DiffCommandOptions } from "./diff.ts";
-import { devicesOf } from "./up.ts";
 
 /** `lockstep diff`: 0 where the runs are equal as far as both go, 1 where they part. */
 export async function diff(run: string, other: string, options: DiffCommandOptions): Promise<number> {

@@ -14,10 +14,10 @@ import { obtainDataDirectory } from "../data/locations.ts";
 import { FetchDisplay } from "../data/progress.ts";
 import { builtProgram } from "../up/built.ts";
 import { withSentence } from "../up/conclude.ts";
+import { devicesOf } from "../up/devices.ts";
 import { Interrupts } from "../up/interrupts.ts";
 import { percent } from "../up/text.ts";
 import type { EvaluateCommandOptions } from "./evaluate.ts";
-import { devicesOf } from "./up.ts";
 
 /** Memory that one process of the evaluation needs, roughly; a larger estimate only costs parallelism. */
 const PROCESS_BYTES = 1.5e9;

@@ -4,6 +4,7 @@ import { parseRunOptions, usage } from "../../shared/config/options.ts";
 import { recipeHelp } from "../../shared/config/recipes/document.ts";
 import { RECIPES } from "../../shared/config/recipes/index.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
+import { devicesOf } from "../up/devices.ts";
 import { natsProgram } from "../up/nats-program.ts";
 import { networkOf, networkOptions, type RawNetworkOptions, tlsOption } from "../up/network-options.ts";
 import { prepareRun } from "../up/prepare.ts";
@@ -26,7 +27,7 @@ export function registerUp(program: Command): void {
     .description("train on this machine: NATS, coordinator, workers, evaluation")
     .option(
       "--workers <n>",
-      "worker processes, one core or GPU each (default: cores, at most shards, as memory allows)",
+      "worker processes, one core or GPU each (default: cores or GPUs, at most shards, as memory allows)",
     )
     .option("--min-workers <n>", "workers without which the run waits (default: 1)")
     .option(
@@ -49,7 +50,7 @@ export function registerUp(program: Command): void {
       const typed = self.getOptionValueSource("eval") === "cli" ? raw : { ...raw, eval: undefined };
       const options = parseRunOptions(typed);
       const here = hereOf(raw);
-      const extras = { demo: raw.demo === true, network: here.network };
+      const extras = { demo: raw.demo === true, network: here.network, devices: here.devices };
       process.exitCode = await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
     });
 }
@@ -75,7 +76,10 @@ export function hereOptions(command: Command): Command {
   return networkOptions(command)
     .addOption(tlsOption())
     .addOption(
-      new Option("--devices <list>", "cpu, or indexes of GPUs (0,1), which workers take in turn").default("cpu", "cpu"),
+      new Option(
+        "--devices <list>",
+        "cpu, all (one worker for each GPU), or indexes of GPUs (0,1), which workers take in turn",
+      ).default("cpu", "cpu"),
     )
     .addOption(
       new Option("--worker-restarts <n>", "how often a crashed worker is started again").default(
@@ -104,14 +108,8 @@ export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
   };
 }
 
-/** `cpu`, or a list of indexes. */
-export function devicesOf(text: string): string[] {
-  const devices = text.split(",").map((device) => device.trim());
-  if (devices.every((device) => /^\d+$/.test(device)) || (devices.length === 1 && devices[0] === "cpu")) return devices;
-  throw usage(`--devices must be cpu or indexes of GPUs such as 0,1; it is "${text}".`);
-}
-
-function countOf(name: string, text: string): number {
+/** @throws LockstepError LS_USAGE */
+export function countOf(name: string, text: string): number {
   if (/^\d{1,6}$/.test(text)) return Number(text);
   throw usage(`${name} must be a whole number of at least 0; it is "${text}".`);
 }

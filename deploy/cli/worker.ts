@@ -1,16 +1,26 @@
+import { hostname } from "node:os";
+import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { usage } from "../../shared/config/options.ts";
 import { hostPort, splitAddress } from "../../shared/process/addresses.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
 import { parseLink } from "../../shared/security/join-link.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
+import { cacheDirectory } from "../data/locations.ts";
+import { builtProgram } from "../up/built.ts";
+import { devicesOf } from "../up/devices.ts";
 import { networkOf, networkOptions, type RawNetworkOptions } from "../up/network-options.ts";
+import { WORKER_POLICY } from "../up/restart-policy.ts";
+import { type GroupOptions, keepWorkers } from "../up/worker-group.ts";
 import { inForeground } from "./coordinator.ts";
+import { countOf } from "./up.ts";
 
 interface WorkerCommandOptions extends RawNetworkOptions {
   readonly join: string;
   readonly name?: string;
-  readonly device: string;
+  readonly devices?: string;
+  readonly workerRestarts: string;
+  readonly logs?: string;
   readonly listen?: string;
   readonly data?: string;
 }
@@ -18,13 +28,18 @@ interface WorkerCommandOptions extends RawNetworkOptions {
 /** Adds `lockstep worker --join`: one worker more for a run. */
 export function registerWorker(program: Command): void {
   networkOptions(program.command("worker"))
-    .description("one worker that joins a run, on this machine or another one")
+    .description("a worker, or one for each device, that joins a run, on this machine or another one")
     .requiredOption(
       "--join <link|file>",
       "lockstep://host:port/token as the coordinator printed it, or the run's endpoints.json, or host:port on this machine",
     )
     .option("--name <name>", "how it is called in displays and metrics (default: host and process id)")
-    .option("--device <device>", "cpu, or the index of a GPU", "cpu")
+    .option(
+      "--devices <list>",
+      "a worker for each of these, started again when it crashes: all (every GPU), 0,1 or cpu:N (default: one on the CPU)",
+    )
+    .option("--worker-restarts <n>", "with --devices: how often each is started again", String(WORKER_POLICY.most))
+    .option("--logs <directory>", "with --devices: where the workers write (default: logs in the cache)")
     .option("--listen <address>", "where it listens (default: the address by which it reaches the coordinator)")
     .option("--data <directory>", "where the run's data set is on this machine (default: where the run says)")
     .action(async (options: WorkerCommandOptions) => {
@@ -36,14 +51,34 @@ export function registerWorker(program: Command): void {
       if (ports !== null) args.push("--ports", ports);
       if (http !== null) args.push("--http", http);
       args.push(...certificates);
-      if (options.name !== undefined) args.push("--name", options.name);
+      if (options.name !== undefined && options.devices === undefined) args.push("--name", options.name);
       if (options.data !== undefined) args.push("--data", options.data);
       if (insecure) args.push("--insecure-test-network");
-      if (!/^(cpu|\d+)$/.test(options.device))
-        throw usage(`--device must be cpu or the index of a GPU; it is "${options.device}".`);
-      const env = computeEnvironment({ device: options.device, threads: 1 });
-      process.exitCode = await inForeground("worker/main.js", args, env);
+      process.exitCode = await (options.devices === undefined
+        ? inForeground("worker/main.js", args, computeEnvironment({ device: "cpu", threads: 1 }))
+        : keepWorkers(groupOf(options, options.devices, args)));
     });
+}
+
+/** A worker finishes its step and hands over within a few seconds; the last one waits for its checkpoint. */
+const DRAIN_MILLIS = 60_000;
+
+/** @throws LockstepError LS_USAGE, LS_NO_GPU */
+function groupOf(options: WorkerCommandOptions, list: string, args: readonly string[]): GroupOptions {
+  const devices = devicesOf(list);
+  const name = options.name ?? hostname();
+  const logs = resolve(options.logs ?? join(cacheDirectory(), "logs"));
+  const note = (text: string) => void process.stderr.write(`${text}\n`);
+  note(`${devices.length} worker${devices.length === 1 ? "" : "s"} on ${devices.join(", ")}; logs in ${logs}`);
+  return {
+    devices,
+    name,
+    command: [process.execPath, builtProgram("worker/main.js"), ...args],
+    logs,
+    policy: { ...WORKER_POLICY, most: countOf("--worker-restarts", options.workerRestarts) },
+    drain: DRAIN_MILLIS,
+    note,
+  };
 }
 
 /**

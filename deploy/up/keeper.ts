@@ -1,3 +1,4 @@
+import { LockstepError } from "../../shared/errors.ts";
 import { Child, type ProcessSpec } from "./child.ts";
 import { describeEnd, meaningOf, type ProcessEnd } from "./exit-meaning.ts";
 import type { GroupWatch } from "./reaper.ts";
@@ -95,4 +96,18 @@ export class Keeper {
     this.over = over;
     this.#events.over(over);
   }
+}
+
+/** What the end of a process means for whoever needed it. `who`: how its sentence begins. */
+export function errorOf(who: string, over: Over): LockstepError {
+  if (over.kind !== "refused" && over.kind !== "gaveUp") return new LockstepError("LS_PROCESS", `${who} ended.`);
+  const exitCode = over.kind === "refused" && (over.end.code === 2 || over.end.code === 3) ? over.end.code : 1;
+  const said = /^(.*) \[(LS_[A-Z_0-9]+)\]$/.exec(over.words ?? "");
+  // The process has said what is wrong in a sentence with a code: hand it on.
+  if (said !== null) return new LockstepError(said[2] as `LS_${string}`, said[1]!, { exitCode });
+  return new LockstepError(
+    "LS_PROCESS",
+    `${who} ended with ${describeEnd(over.end)}: ${over.words ?? "it said nothing"}`,
+    { exitCode },
+  );
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type DatasetFacts, datasetFacts, machineFacts } from "../../shared/config/facts.ts";
+import { type DatasetFacts, datasetFacts, type MachineFacts, machineFacts } from "../../shared/config/facts.ts";
 import { readConfigFile } from "../../shared/config/files.ts";
 import type { RunOptions } from "../../shared/config/options.ts";
 import { resolveConfig } from "../../shared/config/resolve.ts";
@@ -34,7 +34,7 @@ export function newRunId(now: Date, random: string = randomBytes(3).toString("he
  */
 export async function prepareRun(
   options: RunOptions,
-  extras: { readonly demo: boolean; readonly network: NetworkOptions },
+  extras: { readonly demo: boolean; readonly network: NetworkOptions; readonly devices: readonly string[] },
   signal: AbortSignal,
 ): Promise<PreparedRun> {
   const file = options.config === undefined ? null : readConfigFile(options.config);
@@ -43,8 +43,19 @@ export async function prepareRun(
   // The address is refused before anything is fetched.
   checkNetwork(options.listen ?? file?.options.listen ?? "127.0.0.1", extras.network);
   const { data, notes } = await factsOfData(options.data ?? file?.options.data, extras.demo, signal);
-  const resolved = resolveConfig(options, data, machineFacts(), { runId, outDirectory: directory, nats: null, file });
+  const resolved = resolveConfig(options, data, machineWith(extras.devices), {
+    runId,
+    outDirectory: directory,
+    nats: null,
+    file,
+  });
   return { directory, config: resolved.config, notes: [...notes, ...resolved.notes] };
+}
+
+/** One worker for each device that was named, else one for each core. */
+function machineWith(devices: readonly string[]): MachineFacts {
+  const facts = machineFacts();
+  return devices.length === 1 && devices[0] === "cpu" ? facts : { ...facts, cores: devices.length };
 }
 
 /** Where a new run goes. @throws LockstepError LS_RUN_EXISTS (exit code 2) where a run is there already */

@@ -8,7 +8,7 @@ import type { Display } from "./display.ts";
 import { describeEnd } from "./exit-meaning.ts";
 import type { RunSummary } from "./final-text.ts";
 import type { Interrupts } from "./interrupts.ts";
-import { Keeper, type Over } from "./keeper.ts";
+import { errorOf, Keeper, type Over } from "./keeper.ts";
 import {
   coordinatorArguments,
   isSecured,
@@ -145,14 +145,14 @@ export class Supervisor {
     if (summary !== null && this.#coordinator.pid === null) return ended(summary);
     if (!this.#workers.every((worker) => worker.over !== null)) return null;
     const refused = this.#overs.find(({ over }) => over.kind === "refused");
-    return refused === undefined ? null : { kind: "failed", error: refusal(refused.keeper, refused.over) };
+    return refused === undefined ? null : { kind: "failed", error: errorOf(refused.keeper, refused.over) };
   }
 
   #coordinatorEnd(over: Over): RunEnd {
     const summary = readSummary(this.#options.directory);
     if (summary !== null) return ended(summary);
     if (over.kind === "refused" || over.kind === "gaveUp")
-      return { kind: "failed", error: refusal("The coordinator", over) };
+      return { kind: "failed", error: errorOf("The coordinator", over) };
     const error = new LockstepError("LS_COORDINATOR", "The coordinator ended without a summary.", {
       hint: this.#logHint("coordinator"),
     });
@@ -251,17 +251,4 @@ function ended(summary: RunSummary): RunEnd {
   if (summary.outcome !== "failed") return { kind: "ended", summary };
   const code = (summary.code ?? "LS_FAILED") as `LS_${string}`;
   return { kind: "failed", error: new LockstepError(code, summary.message ?? "The run failed.") };
-}
-
-function refusal(who: string, over: Over): LockstepError {
-  if (over.kind !== "refused" && over.kind !== "gaveUp") return new LockstepError("LS_PROCESS", `${who} ended.`);
-  const exitCode = over.kind === "refused" && (over.end.code === 2 || over.end.code === 3) ? over.end.code : 1;
-  const said = /^(.*) \[(LS_[A-Z_0-9]+)\]$/.exec(over.words ?? "");
-  // The process has said what is wrong in a sentence with a code: hand it on.
-  if (said !== null) return new LockstepError(said[2] as `LS_${string}`, said[1]!, { exitCode });
-  return new LockstepError(
-    "LS_PROCESS",
-    `${who} ended with ${describeEnd(over.end)}: ${over.words ?? "it said nothing"}`,
-    { exitCode },
-  );
 }

@@ -157,7 +157,7 @@ export class Cluster {
     const options = { recipe, data, out: this.#run, workers, batch, steps: STEPS, eval: false };
     const { config } = await prepareRun(
       options,
-      { demo: false, network: LOCAL_NETWORK },
+      { demo: false, network: LOCAL_NETWORK, devices: ["cpu"] },
       AbortSignal.timeout(PATIENCE),
     );
     mkdirSync(join(this.#run, "logs"), { recursive: true });

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { devicesOf } from "../../deploy/cli/up.ts";
 import { lastWordsIn } from "../../deploy/up/child.ts";
 import { meaningOf } from "../../deploy/up/exit-meaning.ts";
 import { finalText, summarySchema } from "../../deploy/up/final-text.ts";
@@ -101,13 +100,6 @@ describe("a run's id", () => {
     expect(id).toBe("20260102-030405-a1b2c3");
     expect(subjectOf(id, "step").split(".")).toHaveLength(4);
     expect(newRunId(new Date())).not.toBe(newRunId(new Date()));
-  });
-});
-
-describe("devices", () => {
-  it("are cpu or indexes of GPUs", () => {
-    expect([devicesOf("cpu"), devicesOf("0, 1,2")]).toEqual([["cpu"], ["0", "1", "2"]]);
-    for (const wrong of ["", "gpu", "cpu,0", "0,,1", "-1"]) expect(() => devicesOf(wrong), wrong).toThrow("--devices");
   });
 });
 

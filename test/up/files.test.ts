@@ -104,7 +104,7 @@ describe("the lock of a run", () => {
 });
 
 describe("a run's directory", () => {
-  const extras = { demo: false, network: LOCAL_NETWORK };
+  const extras = { demo: false, network: LOCAL_NETWORK, devices: ["cpu"] };
   const signal = new AbortController().signal;
 
   it("that holds another run is refused", async () => {
@@ -117,7 +117,7 @@ describe("a run's directory", () => {
     const network = { ...LOCAL_NETWORK, advertise: "0.0.0.0" };
     const failure = { code: "LS_ADVERTISE", exitCode: 2 };
     await expect(
-      prepareRun({ out: directory, listen: "0.0.0.0" }, { demo: false, network }, signal),
+      prepareRun({ out: directory, listen: "0.0.0.0" }, { ...extras, network }, signal),
     ).rejects.toMatchObject(failure);
   });
 

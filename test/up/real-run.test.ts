@@ -264,7 +264,7 @@ describe("up, asked for what cannot be", () => {
     [["--tls-ca", "ca.pem"], 2, "belong together"],
     [["--nats", "nats://10.0.0.1:4222"], 2, "LS_NOT_LOOPBACK"],
     [["--nats", "somewhere"], 2, "--nats must be an address"],
-    [["--devices", "fast"], 2, "--devices must be cpu or indexes of GPUs"],
+    [["--devices", "fast"], 2, "--devices must be cpu, cpu:N for N processes, all, or indexes of GPUs"],
     [["--model", "none"], 2, "LS_MODEL_UNKNOWN"],
     [["--frobnicate"], 2, "unknown option"],
   ] as const)("%j exits with code %d in one sentence", async (args, code, words) => {

@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import type { ComputeData, ComputeReply, ComputeRequest } from "./messages.ts";
+import { keepLoaded } from "./tensorflow.ts";
 
 export type ComputeReady = Extract<ComputeReply, { kind: "ready" }>;
 
@@ -29,8 +30,10 @@ export class Compute {
     return new Promise((resolve, reject) => {
       compute.onReply = (reply) => {
         if (reply.kind === "ready") resolve({ compute, ready: reply });
-        else if (reply.kind === "failed")
+        else if (reply.kind === "failed") {
+          keepLoaded();
           reject(new LockstepError(reply.code as `LS_${string}`, reply.message, { exitCode: 3 }));
+        }
       };
       compute.onDeath = (reason) =>
         reject(new LockstepError("LS_COMPUTE", `The compute thread could not start: ${reason}.`));

@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
+import { dirname, join } from "node:path";
 import util from "node:util";
 import type * as tfTypes from "@tensorflow/tfjs-node-gpu";
 import { LockstepError } from "../../shared/errors.ts";
@@ -47,7 +48,8 @@ export function computeEnvironment({
 
 /**
  * Loads TensorFlow in this thread.
- * @throws LockstepError LS_RUNTIME where the native library or its add-on is missing or does not load.
+ * @throws LockstepError LS_RUNTIME where the native library or its add-on is missing or does not load, LS_GPU_UNUSED where it
+ * does not use the GPU that was named.
  */
 export function loadTensorFlow(): TensorFlow {
   // tfjs-node calls a function that Node 23 removed.
@@ -56,8 +58,9 @@ export function loadTensorFlow(): TensorFlow {
   try {
     const tf = createRequire(import.meta.url)("@tensorflow/tfjs-node-gpu") as TensorFlow;
     tf.enableProdMode();
-    return tf;
+    return requireDevice(tf);
   } catch (cause) {
+    if (cause instanceof LockstepError) throw cause;
     throw new LockstepError(
       "LS_RUNTIME",
       `TensorFlow's native library does not load: ${(cause as Error).message.split("\n")[0]}.`,
@@ -70,13 +73,40 @@ export function loadTensorFlow(): TensorFlow {
   }
 }
 
+/**
+ * Holds the add-on in the calling thread as well. Where the only thread that loaded it ends, Node unloads it, and
+ * TensorFlow's own threads then run into memory that is gone: a process that ends because of an error would end with a
+ * segmentation fault instead of its exit code.
+ */
+export function keepLoaded(): void {
+  try {
+    const entry = createRequire(import.meta.url).resolve("@tensorflow/tfjs-node-gpu");
+    process.dlopen({ exports: {} }, join(dirname(entry), "..", "lib", "napi-v8", "tfjs_binding.node"));
+  } catch {
+    // It was never loaded: that is what the error is about.
+  }
+}
+
+/** A process that was given a GPU must not go on silently on the CPU, where TensorFlow turns when it cannot use it. */
+function requireDevice(tf: TensorFlow): TensorFlow {
+  const visible = process.env.CUDA_VISIBLE_DEVICES ?? "-1";
+  if (visible === "-1" || visible === "" || usesGpu(tf)) return tf;
+  throw new LockstepError("LS_GPU_UNUSED", `TensorFlow does not use GPU ${visible}: it would compute on the CPU.`, {
+    hint: "Run `npx lockstep setup --gpu` and see what `npx lockstep doctor` says of the driver and of CUDA's libraries.",
+    exitCode: 3,
+  });
+}
+
+const usesGpu = (tf: TensorFlow): boolean =>
+  (tf.backend() as unknown as { isUsingGpuDevice: boolean }).isUsingGpuDevice;
+
 /** What explains the bits of this process, for people; the fingerprint decides. */
 export function runtimeLabels(tf: TensorFlow): Record<string, string> {
-  const backend = tf.backend() as unknown as { isUsingGpuDevice: boolean; binding: { TF_Version?: string } };
+  const backend = tf.backend() as unknown as { binding: { TF_Version?: string } };
   return {
     tensorflow: String(backend.binding.TF_Version ?? "unknown"),
     tfjs: tf.version_core,
-    device: backend.isUsingGpuDevice ? "gpu" : "cpu",
+    device: usesGpu(tf) ? "gpu" : "cpu",
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     instructionSet: instructionSet(),
     threads: process.env.OMP_NUM_THREADS ?? "default",
