@@ -57,7 +57,7 @@ export async function runCoordinator(
   const config = directory.readConfig();
   const { recipe, place, runId } = config;
   const { log, terminal } = directory.openLog();
-  const dataset = openDataset(place.dataDirectory);
+  const dataset = openDataset(place.dataDirectory, recipe.trainingPart);
   const plan = new Plan({ labels: dataset.train.labels, ...recipe });
 
   const account = new Account(config);

@@ -1,4 +1,5 @@
 import type { Config, Parent } from "../shared/config/schema.ts";
+import { type EvaluatedOn, evaluatedOn } from "../shared/data/training-part.ts";
 import type { Plan } from "../shared/plan/plan.ts";
 import type { ModelFacts } from "../shared/protocol/messages.ts";
 import { acceptStep, emptyLedger, isExact, truncateLedger } from "./ledger.ts";
@@ -28,6 +29,8 @@ export interface Summary {
   readonly parameters: number;
   readonly modelBytes: number | null;
   readonly accuracy: null;
+  /** What the run was evaluated on. */
+  readonly evaluatedOn: EvaluatedOn;
   readonly testImages: number;
   readonly views: number;
   readonly failuresSurvived: number;
@@ -104,6 +107,7 @@ export function summarize(parts: SummaryParts): Summary {
     parameters: parts.facts?.parameters ?? 0,
     modelBytes: null,
     accuracy: null,
+    evaluatedOn: evaluatedOn(recipe.trainingPart),
     testImages: parts.testImages,
     views,
     failuresSurvived: losses.size,

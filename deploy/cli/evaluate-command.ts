@@ -9,13 +9,16 @@ import { type Evaluated, evaluateCheckpoint } from "../../worker/evaluation/eval
 import { eventFacts } from "../../worker/evaluation/history.ts";
 import { renderComparison } from "../../worker/evaluation/page.ts";
 import type { PictureChoice } from "../../worker/evaluation/picture-files.ts";
+import type { Predictions } from "../../worker/evaluation/predictions.ts";
 import { writeWhole } from "../../worker/evaluation/whole-file.ts";
 import { obtainDataDirectory } from "../data/locations.ts";
 import { FetchDisplay } from "../data/progress.ts";
 import { builtProgram } from "../up/built.ts";
 import { withSentence } from "../up/conclude.ts";
 import { devicesOf } from "../up/devices.ts";
+import { heldOutPredictions } from "../up/held-out.ts";
 import { Interrupts } from "../up/interrupts.ts";
+import { runDirectory } from "../up/prepare.ts";
 import { percent } from "../up/text.ts";
 import type { EvaluateCommandOptions } from "./evaluate.ts";
 
@@ -39,6 +42,8 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
       const evaluated = await evaluateCheckpoint({
         checkpoint,
         dataDirectory: await dataOf(checkpoint, options.data, signal),
+        part: options.data === undefined ? (checkpoint.config?.recipe.trainingPart ?? null) : null,
+        heldOut: heldOutOf(checkpoint, options.temperatureFrom),
         outDirectory,
         processes,
         devices,
@@ -62,6 +67,13 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
   } finally {
     interrupts.close();
   }
+}
+
+function heldOutOf({ config }: Checkpoint, run: string | undefined): Predictions | null {
+  if (run === undefined) return null;
+  if (config === null)
+    throw usage("--temperature-from needs checkpoints of runs: a model alone does not say its data.");
+  return heldOutPredictions(runDirectory(run), config.recipe);
 }
 
 function examinedOf(text: string): number {

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 /** What a person may say beside the checkpoints. */
 export interface EvaluateCommandOptions {
   readonly data?: string;
+  readonly temperatureFrom?: string;
   readonly report?: string;
   readonly workers?: string;
   readonly devices: string;
@@ -18,7 +19,8 @@ export function registerEvaluate(program: Command): void {
     .command("evaluate")
     .description("accuracy and maps of models that are there already; of several, a comparison")
     .argument("<checkpoint...>", "a run's directory, a model/ directory, or a step-<n>.safetensors file")
-    .option("--data <directory>", "data set in STL-10's layout (default: the run's)")
+    .option("--data <directory>", "data set in STL-10's layout (default: the run's, and what it held out, if it did)")
+    .option("--temperature-from <run>", "a run with --hold-out, to whose held-out images a temperature is fitted")
     .option("--report <directory>", "where reports go (default: evaluation/)")
     .option("--workers <n>", "processes, one core or GPU each (default: cores, as memory allows)")
     .option("--devices <list>", "cpu, or indexes of GPUs (0,1), which processes take in turn", "cpu")

@@ -37,6 +37,7 @@ export function registerUp(program: Command): void {
     .option("--out <directory>", "the run's directory (default: runs/<run id>)")
     .option("--no-eval", "no evaluation at the end (default: evaluate)")
     .option("--exchange <how>", "all, or none: compute and throw the gradients away, to measure (default: all)")
+    .option("--temperature-from <run>", "a run with --hold-out, to whose held-out images the report fits a temperature")
     .option(
       "--listen <address>",
       "where coordinator and workers listen, also for workers of other machines: an address, or 0.0.0.0 for all (default: 127.0.0.1)",
@@ -67,6 +68,8 @@ export function recipeOptions(command: Command, otherwise: string): Command {
     .option("--lr <x>", `peak learning rate ${rest}`)
     .option("--seed <k>", `seed of all randomness ${rest}`)
     .option("--shards <v>", `slices of the training set, which bound the workers that help ${rest}`)
+    .option("--hold-out <part>", `part of the training images to evaluate on instead of the test images ${rest}`)
+    .option("--fold <k>", `train on fold K of the data set alone, evaluate on the test images ${rest}`)
     .option("--precision <p>", `auto, float32 or bf16 ${rest}`)
     .option("--execution <mode>", `auto, eager or graph ${rest}`);
 }

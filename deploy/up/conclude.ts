@@ -8,6 +8,7 @@ import type { RunEvent } from "../../coordinator/machine/state.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
+import { evaluatedOn } from "../../shared/data/training-part.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { type ExportedCheckpoint, exportCheckpoint } from "../../worker/compute/export-checkpoint.ts";
 import type { MapMethod } from "../../worker/compute/predictor.ts";
@@ -25,6 +26,7 @@ import {
 import { buildReport, type ReportFacts } from "../../worker/evaluation/report.ts";
 import { writeTryPage } from "../../worker/evaluation/try-page.ts";
 import { builtProgram } from "./built.ts";
+import { heldOutPredictions } from "./held-out.ts";
 import { readBatches } from "./predicted-batches.ts";
 import { readRunConfig } from "./prepare.ts";
 
@@ -34,7 +36,7 @@ import { readRunConfig } from "./prepare.ts";
  */
 export async function conclude(directory: string): Promise<void> {
   const config = readRunConfig(directory);
-  const dataset = openDataset(config.place.dataDirectory);
+  const dataset = openDataset(config.place.dataDirectory, config.recipe.trainingPart);
   try {
     const { mapMethod, ...model } = await exportFrom(directory, config, dataset);
     const figures = { weightsSha256: model.weightsSha256, parameters: model.parameters, modelBytes: model.modelBytes };
@@ -69,14 +71,15 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
 }
 
 /** Whether the maps are true, asked of the model that was exported, in as many processes as there were workers. */
-async function examined(directory: string, { place }: Config): Promise<Faithfulness | null> {
+async function examined(directory: string, { place, recipe }: Config): Promise<Faithfulness | null> {
   const count = place.evaluation!.examined;
   if (count === 0) return null;
-  process.stderr.write(`Examining the maps of ${count} test images.\n`);
+  process.stderr.write(`Examining the maps of ${count} ${evaluatedOn(recipe.trainingPart)} images.\n`);
   return examineMaps(
     {
       checkpoint: findCheckpoint(join(directory, "model")),
       dataDirectory: place.dataDirectory,
+      part: recipe.trainingPart ?? null,
       processes: Math.min(place.workers, availableParallelism()),
       devices: ["cpu"],
       program: builtProgram("worker/evaluation/predict-main.js"),
@@ -93,9 +96,11 @@ async function report(
   facts: ReportFacts,
   maps: { readonly mapMethod: MapMethod; readonly faithfulness: Faithfulness | null },
 ) {
+  const { temperatureFrom } = config.place;
   const { accuracy } = await buildReport({
     predictions: predictionsOf(directory, dataset),
     ...maps,
+    heldOut: temperatureFrom === undefined ? null : heldOutPredictions(temperatureFrom, config.recipe),
     images: dataset.test,
     classNames: dataset.classNames,
     config,

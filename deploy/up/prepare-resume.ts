@@ -3,7 +3,7 @@ import { datasetFacts, machineFacts } from "../../shared/config/facts.ts";
 import { type ConfigFile, readConfigFile } from "../../shared/config/files.ts";
 import { type RunOptions, usage } from "../../shared/config/options.ts";
 import { defaultEvaluation } from "../../shared/config/place.ts";
-import { resolveConfig } from "../../shared/config/resolve.ts";
+import { resolveConfig, trainingPartOf } from "../../shared/config/resolve.ts";
 import type { Config, Place, Recipe } from "../../shared/config/schema.ts";
 import { openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
@@ -57,7 +57,7 @@ async function placeOf(before: Config, given: RunOptions, file: ConfigFile | nul
   const merged: Place = { ...before.place, ...changes, timing: { ...before.place.timing, ...changes.timing } };
   const workers = given.workers ?? merged.workers;
   const dataDirectory = resolve(given.data ?? merged.dataDirectory);
-  const dataset = openDataset(dataDirectory);
+  const dataset = openDataset(dataDirectory, before.recipe.trainingPart);
   const evaluation = merged.evaluation ?? defaultEvaluation(dataset.test.count);
   dataset.close();
   if ((await trainingSha256(dataDirectory)) !== before.recipe.data.sha256) {
@@ -88,18 +88,19 @@ async function recipeOf(
   if (Object.keys(asked).length === 0 && Object.keys(changes).length === 0) return before.recipe;
   // Another recipe by name replaces this run's; else every setting that is not named stays.
   const base = given.recipe === undefined ? before.recipe : { data: before.recipe.data };
-  const dataset = openDataset(dataDirectory);
+  const whole: ConfigFile = {
+    path: file?.path ?? "this run's config.json",
+    options: {},
+    recipe: { ...base, ...changes },
+    place: { modelFile: before.place.modelFile },
+  };
+  const dataset = openDataset(dataDirectory, trainingPartOf(asked, whole));
   try {
     const { config } = resolveConfig(asked, await datasetFacts(dataset), machineFacts(), {
       runId: before.runId,
       outDirectory: before.place.outDirectory,
       nats: null,
-      file: {
-        path: file?.path ?? "this run's config.json",
-        options: {},
-        recipe: { ...base, ...changes },
-        place: { modelFile: before.place.modelFile },
-      },
+      file: whole,
     });
     return config.recipe;
   } finally {

@@ -4,12 +4,14 @@ import { join, resolve } from "node:path";
 import { type DatasetFacts, datasetFacts, type MachineFacts, machineFacts } from "../../shared/config/facts.ts";
 import { readConfigFile } from "../../shared/config/files.ts";
 import type { RunOptions } from "../../shared/config/options.ts";
-import { resolveConfig } from "../../shared/config/resolve.ts";
+import { resolveConfig, trainingPartOf } from "../../shared/config/resolve.ts";
 import { type Config, configSchema } from "../../shared/config/schema.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
+import type { TrainingPart } from "../../shared/data/training-part.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { cacheDirectory, ensureSynthetic, obtainDataDirectory } from "../data/locations.ts";
 import { FetchDisplay } from "../data/progress.ts";
+import { heldOutPredictions } from "./held-out.ts";
 import { checkNetwork, type NetworkOptions } from "./network-options.ts";
 
 /** Everything that stands in config.json before the first process starts, except the address of NATS. */
@@ -42,13 +44,17 @@ export async function prepareRun(
   const directory = newRunDirectory(options.out ?? file?.options.out, runId);
   // The address is refused before anything is fetched.
   checkNetwork(options.listen ?? file?.options.listen ?? "127.0.0.1", extras.network);
-  const { data, notes } = await factsOfData(options.data ?? file?.options.data, extras.demo, signal);
+  const part = trainingPartOf(options, file);
+  const { data, notes } = await factsOfData(options.data ?? file?.options.data, part, extras.demo, signal);
   const resolved = resolveConfig(options, data, machineWith(extras.devices), {
     runId,
     outDirectory: directory,
     nats: null,
     file,
   });
+  const { recipe, place } = resolved.config;
+  // What is wrong with it is said now and not after the training.
+  if (place.temperatureFrom !== undefined) heldOutPredictions(place.temperatureFrom, recipe);
   return { directory, config: resolved.config, notes: [...notes, ...resolved.notes] };
 }
 
@@ -98,11 +104,12 @@ export function writeConfig(directory: string, config: Config): void {
 
 async function factsOfData(
   option: string | undefined,
+  part: TrainingPart | null,
   demo: boolean,
   signal: AbortSignal,
 ): Promise<{ readonly data: DatasetFacts; readonly notes: readonly string[] }> {
   const { directory, notes } = await dataDirectory(option, demo, signal);
-  const dataset = openDataset(directory);
+  const dataset = openDataset(directory, part);
   try {
     return { data: await datasetFacts(dataset), notes };
   } finally {

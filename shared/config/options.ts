@@ -32,6 +32,10 @@ const optionsSchema = z
     lr: number(Number.MIN_VALUE, 1e6, false, "a number above 0"),
     seed: number(0, 0xffffffff, true, "a whole number from 0 to 4294967295"),
     shards: number(1, 65536, true, "a whole number from 1 to 65536"),
+    /** Part of the training images that is held out, to choose by; 0 for none. */
+    holdOut: number(0, 0.5, false, "a number from 0 to 0.5"),
+    /** The fold of the data set that alone is trained on, counted from 1. */
+    fold: count(),
     precision: choice(["auto", "float32", "bf16"]),
     execution: choice(["auto", "eager", "graph"]),
     exchange: choice(["all", "none"]),
@@ -39,6 +43,8 @@ const optionsSchema = z
     out: text("a directory"),
     /** false with --no-eval. */
     eval: z.boolean({ error: "true or false" }),
+    /** A run that held images out. */
+    temperatureFrom: text("a run's directory"),
     listen: text("an address of this machine"),
     config: text("a JSON file"),
   })
@@ -62,6 +68,9 @@ export function parseRunOptions(raw: Readonly<Record<string, unknown>>): RunOpti
   const options = parsed.data;
   if (options.epochs !== undefined && options.steps !== undefined) {
     throw usage("--epochs and --steps exclude each other.", "Give one of them: a run has one length.");
+  }
+  if (options.fold !== undefined && (options.holdOut ?? 0) > 0) {
+    throw usage("--hold-out and --fold exclude each other.", "A fold is evaluated on the test images.");
   }
   return options;
 }

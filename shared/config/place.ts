@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
 import type { ConfigFile, ModelFile } from "./files.ts";
 import { type RunOptions, usage } from "./options.ts";
@@ -30,6 +31,7 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
   if (minWorkers > workers) {
     throw usage(`--min-workers ${minWorkers} is more than the ${workers} workers of the run.`, "Raise --workers.");
   }
+  const temperatureFrom = options.temperatureFrom ?? before.temperatureFrom;
   const wantsEvaluation = options.eval ?? before.evaluation !== null;
   const evaluation = before.evaluation ?? defaultEvaluation(dataset.testImages);
   return {
@@ -41,6 +43,7 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
     listen: options.listen ?? before.listen ?? "127.0.0.1",
     // Without exchange nothing is learned.
     evaluation: wantsEvaluation && dataset.testImages > 0 && recipe.exchange !== "none" ? evaluation : null,
+    ...(temperatureFrom === undefined ? {} : { temperatureFrom: resolve(temperatureFrom) }),
     checkpoint: before.checkpoint ?? { everySteps: recipe.stepsPerEpoch, keep: KEPT_CHECKPOINTS },
     balance: before.balance ?? DEFAULT_BALANCE,
     timing: { ...DEFAULT_TIMING, ...before.timing },

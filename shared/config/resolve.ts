@@ -1,3 +1,4 @@
+import type { TrainingPart } from "../data/training-part.ts";
 import { LockstepError } from "../errors.ts";
 import { stepsPerEpoch } from "../plan/plan.ts";
 import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
@@ -35,16 +36,14 @@ export function resolveConfig(
   const notes: string[] = [];
   const options = withFileOptions(given, run.file);
   const fromFile = run.file?.recipe ?? {};
+  const part = trainingPartOf(given, run.file);
   if (fromFile.data !== undefined && fromFile.data.sha256 !== dataset.sha256) {
     throw new LockstepError("LS_CONFIG_DATA", `${run.file?.path} was made for other training data.`, {
       hint: `Give that data set with --data, or take "data" out of the file; ${dataset.directory} is another one.`,
       exitCode: 2,
     });
   }
-  // A file whose recipe has another name says itself what that recipe said.
-  const known =
-    fromFile.recipe !== undefined && Object.hasOwn(RECIPES, fromFile.recipe) ? fromFile.recipe : DEFAULT_RECIPE;
-  const base = readRecipe(options.recipe ?? known, options.model ?? fromFile.model?.name);
+  const base = baseOf(options, fromFile);
   const settings = { ...base, ...settingsOf(fromFile) };
   const explicitBatch = options.batch ?? fromFile.batch;
 
@@ -70,6 +69,7 @@ export function resolveConfig(
       height: dataset.height,
       width: dataset.width,
     },
+    ...(part === null ? {} : { trainingPart: part }),
     seed: options.seed ?? settings.seed,
     shards,
     batch,
@@ -99,6 +99,26 @@ export function resolveConfig(
   return { config: checked({ runId: run.runId, recipe, place }), notes };
 }
 
+/**
+ * Which training images a run with these options trains on; null for all. The data set is opened with it.
+ * @throws LockstepError as readRecipe
+ */
+export function trainingPartOf(given: RunOptions, file: ConfigFile | null): TrainingPart | null {
+  const options = withFileOptions(given, file);
+  if (options.fold !== undefined) return { kind: "fold", fold: options.fold };
+  if (options.holdOut === undefined) return file?.recipe.trainingPart ?? null;
+  if (options.holdOut === 0) return null;
+  const seed = options.seed ?? file?.recipe.seed ?? baseOf(options, file?.recipe ?? {}).seed;
+  return { kind: "holdOut", oneIn: Math.round(1 / options.holdOut), seed };
+}
+
+/** The settings of the recipe that is asked for. A file whose recipe has another name says itself what that recipe said. */
+function baseOf(options: RunOptions, fromFile: Partial<Recipe>): Settings {
+  const { recipe } = fromFile;
+  const known = recipe !== undefined && Object.hasOwn(RECIPES, recipe) ? recipe : DEFAULT_RECIPE;
+  return readRecipe(options.recipe ?? known, options.model ?? fromFile.model?.name);
+}
+
 /** Share of N times one worker's speed that N equal workers reach: the largest range of shards sets the pace. */
 export const shardEfficiency = (shards: number, workers: number): number =>
   shards / (workers * Math.ceil(shards / workers));
@@ -116,6 +136,7 @@ function settingsOf(recipe: Partial<Recipe>): Partial<Settings> {
   const {
     format: _format,
     data: _data,
+    trainingPart: _part,
     stepsPerEpoch: _perEpoch,
     steps: _steps,
     learningRates: table,

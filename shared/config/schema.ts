@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { trainingPartSchema } from "../data/training-part.ts";
 import { brokenRelations, DEFAULT_TIMING } from "./timing.ts";
 
 /**
@@ -76,12 +77,15 @@ export const recipeSchema = z.strictObject({
   data: z.strictObject({
     /** SHA-256 over the training files' bytes. */
     sha256: z.string(),
+    /** That the run trains on. */
     trainImages: positive,
     classes: positive,
     channels: positive,
     height: positive,
     width: positive,
   }),
+  /** Which training images; all where it is missing. */
+  trainingPart: trainingPartSchema.optional(),
   seed: z.number().int().min(0).max(0xffffffff),
   /** V. */
   shards: positive,
@@ -174,6 +178,8 @@ export const placeSchema = z.strictObject({
         .default(EXAMINED_IMAGES),
     })
     .nullable(),
+  /** Directory of the selection run whose held-out images the temperature is fitted to. */
+  temperatureFrom: z.string().optional(),
   checkpoint: z.strictObject({ everySteps: positive, keep: positive }),
   timing: timingSchema,
   balance: balanceSchema.default(DEFAULT_BALANCE),

@@ -6,6 +6,7 @@ import { LockstepError } from "../errors.ts";
 import { type ImageShape, reasonOf, Split, type SplitName, truncated } from "./split.ts";
 import { carriedFile, FOLDS_FILE, NAMES_FILE, SHAPE_FILE, STL10_FILES } from "./stl10.ts";
 import { parseClassNames, parseFolds } from "./text-files.ts";
+import { chooseImages, type TrainingPart } from "./training-part.ts";
 
 export { type ImageShape, Split, type SplitName } from "./split.ts";
 
@@ -20,7 +21,9 @@ export interface Dataset {
   readonly shape: ImageShape;
   /** One for each class, in the order of the labels. */
   readonly classNames: readonly string[];
+  /** What a run trains on. */
   readonly train: Split;
+  /** What it is evaluated on: test images, or training images that were held out. */
   readonly test: Split;
   /** The folds of STL-10's protocol: sample ids of training images, 1,000 each; empty where there are none. */
   readonly folds: readonly (readonly number[])[];
@@ -33,36 +36,44 @@ const shapeSchema = z.object({ channels: extent, height: extent, width: extent }
 const STL10_SHAPE: ImageShape = { channels: 3, height: 96, width: 96 };
 
 /**
- * Opens and checks a data set: sizes, counts, labels, names and folds. Reads the labels and no image.
+ * Opens and checks a data set: sizes, counts, labels, names and folds. Reads the labels and no image. Where images are held
+ * out, the files of the test images are not even looked at: what is chosen then cannot depend on them.
+ * @param part which training images a run trains on; null for all
  * @throws LockstepError LS_DATA_MISSING, LS_DATA_TRUNCATED, LS_DATA_SIZE, LS_DATA_LABEL, LS_DATA_SHAPE, LS_DATA_NAMES,
- * LS_DATA_FOLDS or LS_DATA_READ, naming the file and the byte or line.
+ * LS_DATA_FOLDS, LS_DATA_READ, naming the file and the byte or line, or LS_DATA_PART.
  */
-export function openDataset(directory: string): Dataset {
+export function openDataset(directory: string, part: TrainingPart | null = null): Dataset {
   const shape = readShape(directory);
-  const labels = { train: readLabels(directory, "train"), test: readLabels(directory, "test") };
-  const stl10 = isStl10(labels.train);
+  const trainLabels = readLabels(directory, "train");
+  const testLabels = part?.kind === "holdOut" ? null : readLabels(directory, "test");
+  const stl10 = isStl10(trainLabels);
   const given = readNames(directory, stl10);
-  const classes = given?.length ?? Math.max(largest(labels.train), largest(labels.test));
-  const open = (name: SplitName) => {
-    checkLabels(join(directory, `${name}_y.bin`), labels[name], classes);
+  const classes = given?.length ?? Math.max(largest(trainLabels), largest(testLabels ?? new Uint8Array(0)));
+  const open = (name: SplitName, labels: Uint8Array, places: Int32Array | null) => {
+    checkLabels(join(directory, `${name}_y.bin`), labels, classes);
     const file = join(directory, `${name}_X.bin`);
-    checkSize(file, join(directory, `${name}_y.bin`), labels[name].length, shape);
+    checkSize(file, join(directory, `${name}_y.bin`), labels.length, shape);
+    const chosen = places === null ? labels : Uint8Array.from(places, (place) => labels[place]!);
     return new Split(
       name,
       file,
-      labels[name].map((label) => label - 1),
+      chosen.map((label) => label - 1),
       shape,
+      places,
     );
   };
-  const train = open("train");
-  const test = open("test");
+  const folds = readFolds(directory, stl10, trainLabels.length);
+  const chosen = part === null ? null : chooseImages(part, trainLabels, folds);
+  const train = open("train", trainLabels, chosen?.trained ?? null);
+  const test =
+    testLabels === null ? open("train", trainLabels, chosen?.heldOut ?? null) : open("test", testLabels, null);
   return {
     directory,
     shape,
     classNames: given ?? Array.from({ length: classes }, (_, i) => `class ${i + 1}`),
     train,
     test,
-    folds: readFolds(directory, stl10, train.count),
+    folds,
     close() {
       train.close();
       test.close();

@@ -9,7 +9,7 @@ export interface ImageShape {
 
 export type SplitName = "train" | "test";
 
-/** One split: labels in memory, images read on demand through one open file. Not to be shared between threads. */
+/** One split, or some of its images: labels in memory, images read on demand through one open file. Not to be shared between threads. */
 export class Split {
   readonly name: SplitName;
   readonly count: number;
@@ -17,15 +17,18 @@ export class Split {
   readonly labels: Uint8Array;
   readonly shape: ImageShape;
   readonly #file: string;
+  /** Places in the file; null for all, in their order. */
+  readonly #places: Int32Array | null;
   readonly #planes: Uint8Array;
   #descriptor: number | null = null;
 
-  constructor(name: SplitName, file: string, labels: Uint8Array, shape: ImageShape) {
+  constructor(name: SplitName, file: string, labels: Uint8Array, shape: ImageShape, places: Int32Array | null = null) {
     this.name = name;
     this.count = labels.length;
     this.labels = labels;
     this.shape = shape;
     this.#file = file;
+    this.#places = places;
     this.#planes = new Uint8Array(shape.channels * shape.height * shape.width);
   }
 
@@ -37,7 +40,7 @@ export class Split {
     if (!(Number.isInteger(id) && id >= 0 && id < this.count)) {
       throw new RangeError(`image ${id} of the ${this.count} in ${this.#file}`);
     }
-    this.#fill(id);
+    this.#fill(this.#places === null ? id : this.#places[id]!);
     const planes = this.#planes;
     const { channels, height, width } = this.shape;
     const line = width * channels;

@@ -1,5 +1,5 @@
 import { LockstepError } from "../errors.ts";
-import { DOMAIN, Stream } from "./random.ts";
+import { DOMAIN, type Domain, Stream } from "./random.ts";
 
 /** A micro-batch needs two samples, since one has no variance for batch norm. */
 export const SMALLEST_MICRO_BATCH = 2;
@@ -8,9 +8,15 @@ export const SMALLEST_MICRO_BATCH = 2;
  * Deals the training samples to `shards` shards, once for the whole run: each class is shuffled, then all are dealt in
  * turn like cards. Shard sizes differ by at most one, and so do the shards' numbers of samples of any class.
  * @param labels class of each sample, any integers.
+ * @param domain of the draws
  * @returns the sample ids of each shard, in dealing order.
  */
-export function deal(labels: ArrayLike<number>, shards: number, seed: number): Int32Array[] {
+export function deal(
+  labels: ArrayLike<number>,
+  shards: number,
+  seed: number,
+  domain: Domain = DOMAIN.deal,
+): Int32Array[] {
   if (!Number.isInteger(shards) || shards < 1) throw new RangeError(`${shards} shards`);
   const byClass = new Map<number, number[]>();
   for (let id = 0; id < labels.length; id++) {
@@ -22,7 +28,7 @@ export function deal(labels: ArrayLike<number>, shards: number, seed: number): I
   const hands: number[][] = Array.from({ length: shards }, () => []);
   let next = 0;
   for (const label of [...byClass.keys()].sort((a, b) => a - b)) {
-    for (const id of new Stream(seed, DOMAIN.deal, label).shuffle(byClass.get(label)!)) {
+    for (const id of new Stream(seed, domain, label).shuffle(byClass.get(label)!)) {
       hands[next]!.push(id);
       next = (next + 1) % shards;
     }

@@ -31,6 +31,7 @@ export const DOMAIN = {
   synthetic: 7,
   mixing: 8,
   evaluation: 9,
+  holdOut: 10,
 } as const;
 export type Domain = (typeof DOMAIN)[keyof typeof DOMAIN];
 

@@ -42,7 +42,7 @@ async function prepare() {
   const tf = loadTensorFlow();
   useNativeGradients(tf);
   clock.lap("runtime");
-  const dataset = openDataset(place.dataDirectory);
+  const dataset = openDataset(place.dataDirectory, recipe.trainingPart);
   const { height, width, channels } = dataset.shape;
   const model = await buildModel(tf, recipe.model, [height, width, channels], recipe.data.classes, place.modelFile);
   const tensors = tensorsOf(model);

@@ -2,11 +2,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
+import { evaluatedOn } from "../../shared/data/training-part.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Marked } from "./faithfulness/region-game.ts";
 import { readRegions } from "./faithfulness/regions.ts";
 import { drawImages, type Faithfulness, faithfulnessOf } from "./faithfulness/result.ts";
 import { type EventFact, stepFacts } from "./history.ts";
+import type { Classified } from "./metrics/probabilities.ts";
 import { checkChoice, type PictureChoice, writePictures } from "./picture-files.ts";
 import { type PoolOptions, type PoolResult, predictTasks, runPool, type TaskResult } from "./predict-pool.ts";
 import { mergePredictions, type Predictions } from "./predictions.ts";
@@ -22,6 +24,8 @@ export interface EvaluateOptions extends Omit<PoolOptions, "size" | "onResult"> 
   readonly regions: string | null;
   /** Images that are also written as PNG files, with their maps. */
   readonly pictures: PictureChoice | null;
+  /** Training images that the model was not trained on, for temperature scaling. */
+  readonly heldOut?: Classified | null;
   /** The run's history, of which the report tells. */
   readonly events: readonly EventFact[];
   readonly onProgress?: (what: "predicted" | "examined", done: number, images: number) => void;
@@ -43,9 +47,9 @@ const BATCH = 100;
  * @throws LockstepError of the data set, the checkpoint, or the processes that predict
  */
 export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Evaluated> {
-  const { checkpoint, dataDirectory, outDirectory, examined, onProgress } = options;
+  const { checkpoint, dataDirectory, part = null, outDirectory, examined, onProgress } = options;
   const { config, run, step } = checkpoint;
-  const dataset = openDataset(dataDirectory);
+  const dataset = openDataset(dataDirectory, part);
   try {
     const started = performance.now();
     const images = dataset.test.count;
@@ -76,7 +80,8 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
       images: dataset.test,
       classNames: dataset.classNames,
       config,
-      facts: { ...factsOf(checkpoint, pool), evaluationSeconds: seconds },
+      facts: { ...factsOf(checkpoint, pool), evaluationSeconds: seconds, evaluatedOn: evaluatedOn(part) },
+      heldOut: options.heldOut ?? null,
       steps: step === null ? steps : steps.filter((fact) => fact.step <= step),
       events: options.events,
       outDirectory,
@@ -118,7 +123,7 @@ export async function examineMaps(
   options: Omit<PoolOptions, "size" | "onResult">,
   count: number,
 ): Promise<Faithfulness | null> {
-  const dataset = openDataset(options.dataDirectory);
+  const dataset = openDataset(options.dataDirectory, options.part);
   const images = dataset.test.count;
   dataset.close();
   const drawn = drawImages(images, count, options.checkpoint.config?.recipe.seed ?? 0);

@@ -1,4 +1,5 @@
 import type { Config } from "../../shared/config/schema.ts";
+import type { TrainingPart } from "../../shared/data/training-part.ts";
 import type { EventFact, StepFact } from "./history.ts";
 import type { ReportFacts } from "./report.ts";
 import type { ReportJson } from "./report-schema.ts";
@@ -61,7 +62,7 @@ export function recipeRows({ recipe }: Config): Row[] {
     ],
     [
       "Training images",
-      `${count(data.trainImages)} of ${data.channels} × ${data.height} × ${data.width}, ${data.classes} classes`,
+      `${count(data.trainImages)} of ${data.channels} × ${data.height} × ${data.width}, ${data.classes} classes${partWords(recipe.trainingPart)}`,
     ],
     ["Seed", String(recipe.seed)],
     ["Global batch", `${count(recipe.batch)}, ${count(recipe.stepsPerEpoch)} steps an epoch`],
@@ -82,6 +83,11 @@ export function recipeRows({ recipe }: Config): Row[] {
     ["Precision", `${recipe.precision}, ${recipe.execution}, ${recipe.wire} on the wire`],
     ["Flip averaging", recipe.flipAveraging ? "predictions are the mean over the image and its mirror image" : "off"],
   ]);
+}
+
+function partWords(part: TrainingPart | undefined): string {
+  if (part === undefined) return "";
+  return part.kind === "fold" ? `, fold ${part.fold}` : `; 1 in ${part.oneIn} more held out`;
 }
 
 function augmentationWords({

@@ -19,9 +19,14 @@ function fail(error: unknown): void {
 
 type Work = (task: PoolTask) => void;
 
-async function load({ checkpoint, dataDirectory, size }: Extract<PredictorRequest, { kind: "load" }>): Promise<Work> {
+async function load({
+  checkpoint,
+  dataDirectory,
+  part,
+  size,
+}: Extract<PredictorRequest, { kind: "load" }>): Promise<Work> {
   const { predictor, recipe, parameters, weightBytes } = await loadModel(loadTensorFlow(), checkpoint);
-  const dataset = openDataset(dataDirectory);
+  const dataset = openDataset(dataDirectory, part);
   const hasMaps = predictor.mapMethod !== null;
   const examiner = new Examiner(predictor, dataset, recipe);
   reply({ kind: "ready", classes: recipe.data.classes, parameters, weightBytes, mapMethod: predictor.mapMethod });

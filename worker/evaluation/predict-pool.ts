@@ -1,3 +1,4 @@
+import type { TrainingPart } from "../../shared/data/training-part.ts";
 import { type ErrorFacts, errorFrom, LockstepError } from "../../shared/errors.ts";
 import { ComputeProcess } from "../compute/compute-process.ts";
 import type { MapMethod } from "../compute/predictor.ts";
@@ -15,7 +16,13 @@ export type PoolTask =
   | { readonly kind: "cascade"; readonly images: readonly number[] };
 
 export type PredictorRequest =
-  | { readonly kind: "load"; readonly checkpoint: Checkpoint; readonly dataDirectory: string; readonly size: number }
+  | {
+      readonly kind: "load";
+      readonly checkpoint: Checkpoint;
+      readonly dataDirectory: string;
+      readonly part: TrainingPart | null;
+      readonly size: number;
+    }
   | PoolTask;
 
 export type TaskResult =
@@ -39,6 +46,8 @@ export type PredictorReply =
 export interface PoolOptions {
   readonly checkpoint: Checkpoint;
   readonly dataDirectory: string;
+  /** Of a run whose images were held out: those are predicted. */
+  readonly part?: TrainingPart | null;
   /** Images in one batch: the same cuts give the same bits. */
   readonly size: number;
   /** Processes, and the devices that they take in turn. */
@@ -63,7 +72,7 @@ export interface PoolResult extends LoadedFacts {
  * @throws LockstepError what a process complained about, LS_EVALUATION_PROCESS where one died, or the signal's reason
  */
 export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]): Promise<PoolResult> {
-  const { processes, devices, signal, program, checkpoint, dataDirectory, size } = options;
+  const { processes, devices, signal, program, checkpoint, dataDirectory, part = null, size } = options;
   signal.throwIfAborted();
   const results: TaskResult[] = [];
   let next = 0;
@@ -76,7 +85,7 @@ export async function runPool(options: PoolOptions, tasks: readonly PoolTask[]):
       const one = new ComputeProcess(program, devices[index % devices.length]!);
       running.push(one);
       const { child } = one;
-      child.send({ kind: "load", checkpoint, dataDirectory, size } satisfies PredictorRequest);
+      child.send({ kind: "load", checkpoint, dataDirectory, part, size } satisfies PredictorRequest);
       const ask = () => {
         const task = tasks[next++];
         if (task === undefined) return resolve();

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../../shared/config/schema.ts";
+import type { EvaluatedOn } from "../../shared/data/training-part.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import type { MapMethod } from "../compute/predictor.ts";
 import { type Analysis, analyse } from "./analysis.ts";
@@ -38,6 +39,7 @@ export interface ReportFacts {
   readonly reproducibleReason?: string | null;
   readonly parameters?: number | null;
   readonly modelBytes?: number | null;
+  readonly evaluatedOn?: EvaluatedOn | null;
   readonly views?: number | null;
   readonly failuresSurvived?: number | null;
   readonly samplesPerEpochExact?: boolean | null;

@@ -23,7 +23,7 @@ function main(data: LoaderData): void {
   const board = new Board(slots.length, threads, data.board);
   process.on("exit", (code) => board.died(thread, `loader thread ${thread} ended with code ${code}`));
   try {
-    const dataset = openDataset(data.dataDirectory);
+    const dataset = openDataset(data.dataDirectory, recipe.trainingPart);
     const loader = new MicroBatchLoader({ memory, slots, recipe, fault, dataset });
     for (let job = board.claim(thread); job !== null; job = board.claim(thread)) {
       loader.load(job, (reason) => board.failed(job.slot, reason));

@@ -49,7 +49,7 @@ async function replay(task: ReplayTask): Promise<Replayed> {
 /** Hashes of the stored images of a micro-batch and their labels. */
 function imagesOf({ config, step }: ReplayTask, shard: number): Replayed["images"] {
   const { seed, shards, stepsPerEpoch } = config.recipe;
-  const dataset = openDataset(config.place.dataDirectory);
+  const dataset = openDataset(config.place.dataDirectory, config.recipe.trainingPart);
   try {
     const { labels } = dataset.train;
     const { channels, height, width } = dataset.shape;
