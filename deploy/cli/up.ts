@@ -5,6 +5,7 @@ import { recipeHelp } from "../../shared/config/recipes/document.ts";
 import { RECIPES } from "../../shared/config/recipes/index.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
 import { devicesOf } from "../up/devices.ts";
+import { upFolds } from "../up/folds.ts";
 import { natsProgram } from "../up/nats-program.ts";
 import { networkOf, networkOptions, type RawNetworkOptions, tlsOption } from "../up/network-options.ts";
 import { prepareRun } from "../up/prepare.ts";
@@ -45,6 +46,7 @@ export function registerUp(program: Command): void {
     .option("--config <file>", "options by their names, or the config.json of another run; options above beat it");
   command.addHelpText("after", recipeHelp());
   hereOptions(command)
+    .option("--folds", "STL-10's protocol: a run for each fold of the data set; mean and spread", false)
     .addOption(new Option("--demo", "without network: go on with a generated set").hideHelp())
     .action(async (raw: Record<string, unknown> & HereOptions, self: Command) => {
       // Commander gives every --no-x a value; only what a person typed may beat the --config file.
@@ -52,7 +54,10 @@ export function registerUp(program: Command): void {
       const options = parseRunOptions(typed);
       const here = hereOf(raw);
       const extras = { demo: raw.demo === true, network: here.network, devices: here.devices };
-      process.exitCode = await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
+      process.exitCode =
+        raw.folds === true
+          ? await upFolds(options, extras, here)
+          : await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
     });
 }
 
