@@ -2,12 +2,14 @@ import { mkdirSync } from "node:fs";
 import { availableParallelism, freemem } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { usage } from "../../shared/config/options.ts";
+import { openDataset } from "../../shared/data/dataset.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
 import { type Checkpoint, findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
 import { type Compared, compare } from "../../worker/evaluation/comparison.ts";
 import { type Evaluated, evaluateCheckpoint } from "../../worker/evaluation/evaluate.ts";
 import { eventFacts } from "../../worker/evaluation/history.ts";
 import { renderComparison } from "../../worker/evaluation/page.ts";
+import { pairPictures } from "../../worker/evaluation/pair-pictures.ts";
 import type { PictureChoice } from "../../worker/evaluation/picture-files.ts";
 import type { Predictions } from "../../worker/evaluation/predictions.ts";
 import { writeWhole } from "../../worker/evaluation/whole-file.ts";
@@ -36,13 +38,17 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
   const out = resolve(options.report ?? "evaluation");
   try {
     const done: Compared[] = [];
+    let source: Parameters<typeof openDataset> = [""];
     for (const checkpoint of checkpoints) {
       const { signal } = interrupts.first;
       const outDirectory = checkpoints.length === 1 ? out : join(out, checkpoint.name);
+      const dataDirectory = await dataOf(checkpoint, options.data, signal);
+      const part = options.data === undefined ? (checkpoint.config?.recipe.trainingPart ?? null) : null;
+      source = [dataDirectory, part];
       const evaluated = await evaluateCheckpoint({
         checkpoint,
-        dataDirectory: await dataOf(checkpoint, options.data, signal),
-        part: options.data === undefined ? (checkpoint.config?.recipe.trainingPart ?? null) : null,
+        dataDirectory,
+        part,
         heldOut: heldOutOf(checkpoint, options.temperatureFrom),
         outDirectory,
         processes,
@@ -58,7 +64,7 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
       tell(checkpoint, evaluated, outDirectory, options.json);
       done.push(comparedOf(checkpoint, evaluated, relative(out, join(outDirectory, "report.html"))));
     }
-    if (done.length > 1) setSideBySide(done, out, options.json);
+    if (done.length > 1) await setSideBySide(done, source, out, options.json);
     return 0;
   } catch (error) {
     if (!interrupts.any) throw error;
@@ -163,15 +169,26 @@ const comparedOf = ({ name }: Checkpoint, { report, predictions, pool }: Evaluat
   report: page,
 });
 
-/** @throws LockstepError LS_USAGE where the checkpoints were evaluated on different test sets */
-function setSideBySide(models: readonly Compared[], out: string, json: boolean): void {
+/**
+ * @param source where the images are that all of them were evaluated on
+ * @throws LockstepError LS_USAGE where the checkpoints were evaluated on different test sets
+ */
+async function setSideBySide(
+  models: readonly Compared[],
+  source: Parameters<typeof openDataset>,
+  out: string,
+  json: boolean,
+): Promise<void> {
   if (new Set(models.map(({ predictions }) => predictions.labels.join())).size > 1) {
     throw usage("The checkpoints belong to different test sets, so they cannot be compared; give one with --data.");
   }
-  const comparison = compare(models);
+  const { json: comparison, examples } = compare(models);
+  const dataset = openDataset(...source);
+  const { classNames, test } = dataset;
+  const shown = await pairPictures(models, examples, classNames, test).finally(() => dataset.close());
   mkdirSync(out, { recursive: true });
   writeWhole(join(out, "comparison.json"), `${JSON.stringify(comparison, null, 2)}\n`);
-  const page = writeWhole(join(out, "comparison.html"), renderComparison(comparison));
+  const page = writeWhole(join(out, "comparison.html"), renderComparison(comparison, shown, test.shape));
   if (json) process.stdout.write(`${JSON.stringify({ type: "compared", ...comparison, page })}\n`);
   (json ? process.stderr : process.stdout).write(`comparison: ${page}\n`);
 }

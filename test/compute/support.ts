@@ -119,7 +119,7 @@ export function fillNormal(values: Float32Array, seed: number, scale = 1, centre
 }
 
 /** Weights as after some training: nothing is zero, no scale is one. */
-export function fillWeights(bench: Bench): void {
+export function fillWeights(bench: Pick<Bench, "layout" | "weights">): void {
   for (const [i, slot] of [...bench.layout.trainable, ...bench.layout.statistics].entries()) {
     const values = bench.weights.subarray(slot.offset, slot.offset + slot.size);
     const fanIn = slot.shape.slice(0, -1).reduce((product, extent) => product * extent, 1);

@@ -169,7 +169,14 @@ describe("lockstep evaluate", () => {
     const top1 = models.map(({ top1 }: { top1: number }) => top1);
     expect(pairs[0].difference).toBeCloseTo(top1[0] - top1[1], 12);
     expect(pairs[1]).toMatchObject({ first: "one", second: "one-2", onlyFirst: 0, onlySecond: 0, pValue: 1 });
-    expect(readFileSync(at("many", "comparison.html"), "utf8").includes('href="two/report.html"')).toBe(true);
+    // A model looks where it looks; other weights look elsewhere.
+    expect(pairs[1].maps).toMatchObject({ images: 50, same: { mean: 1, low: 1, high: 1 } });
+    expect(pairs[0].maps.same.mean).toBeLessThan(0.9);
+    expect(pairs[1].maps.other.mean).toBeLessThan(0.9);
+    const page = readFileSync(at("many", "comparison.html"), "utf8");
+    expect(page).toContain('href="two/report.html"');
+    expect(page).toContain("Where they look");
+    expect(page.match(/<figure class="error card">/g)!.length).toBeGreaterThan(3);
   });
 
   it.each([

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { compareMaps, mapAgreementSchema, type PairExamples } from "./map-comparison.ts";
 import { type Difference, pairedBootstrap } from "./metrics/bootstrap.ts";
 import { mcnemar } from "./metrics/mcnemar.ts";
 import { predictedClasses } from "./metrics/probabilities.ts";
@@ -51,6 +52,7 @@ export const comparisonSchema = z
         onlyFirst: z.number().int().describe("Images that only the first recognises"),
         onlySecond: z.number().int(),
         pValue: fraction.describe("McNemar's exact test that both are equally accurate"),
+        maps: mapAgreementSchema.nullable().describe("null where one of the models has no maps"),
       }),
     ),
   })
@@ -58,24 +60,36 @@ export const comparisonSchema = z
 
 export type ComparisonJson = z.infer<typeof comparisonSchema>;
 
+/** Images of each kind that show a pair. */
+const EXAMPLES = 4;
+
 /**
  * Compares models that saw the same test images, in the order given, every pair once.
+ * @returns the figures, and for each pair images that show where they look; null for a pair without maps
  * @throws RangeError where they saw different ones
  */
-export function compare(models: readonly Compared[], seed = 0): ComparisonJson {
+export function compare(
+  models: readonly Compared[],
+  seed = 0,
+): { readonly json: ComparisonJson; readonly examples: readonly (PairExamples | null)[] } {
   const right = models.map(({ predictions }) => {
     const predicted = predictedClasses(predictions);
     return Array.from(predictions.labels, (label, i) => label === predicted[i]);
   });
+  const examples: (PairExamples | null)[] = [];
   const pairs = models.flatMap((first, a) =>
     models.slice(a + 1).map((second, offset) => {
       const b = a + 1 + offset;
       requireSame(first.predictions, second.predictions);
       const { value, low, high }: Difference = pairedBootstrap(right[a]!, right[b]!, { seed });
-      return { first: first.name, second: second.name, difference: value, low, high, ...mcnemar(right[a]!, right[b]!) };
+      const maps = compareMaps(first.predictions, second.predictions, EXAMPLES);
+      examples.push(maps?.examples ?? null);
+      const names = { first: first.name, second: second.name };
+      const tested = mcnemar(right[a]!, right[b]!);
+      return { ...names, difference: value, low, high, ...tested, maps: maps?.agreement ?? null };
     }),
   );
-  return comparisonSchema.parse({
+  const json = comparisonSchema.parse({
     format: 1,
     testImages: models[0]?.predictions.samples ?? 0,
     models: models.map(({ name, json, parameters, weightBytes, imagesPerSecond, report }) => ({
@@ -94,6 +108,7 @@ export function compare(models: readonly Compared[], seed = 0): ComparisonJson {
     })),
     pairs,
   });
+  return { json, examples };
 }
 
 function requireSame(first: Predictions, second: Predictions): void {

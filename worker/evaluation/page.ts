@@ -9,6 +9,7 @@ import { learningFigure, paceFigure } from "./figures/training.ts";
 import { paceOf } from "./history.ts";
 import { paletteGradient } from "./overlay.ts";
 import { clusterHistory, duration, hashRows, millions, recipeRows, runRows } from "./page-facts.ts";
+import type { ShownPair } from "./pair-pictures.ts";
 import { type PictureMaker, percent } from "./pictures.ts";
 import type { ReportInput } from "./report.ts";
 import type { ReportJson } from "./report-schema.ts";
@@ -121,7 +122,11 @@ export function renderModelCard(input: PageInput): string {
 }
 
 /** The page that sets several models side by side. */
-export function renderComparison(json: ComparisonJson): string {
+export function renderComparison(
+  json: ComparisonJson,
+  shown: readonly (ShownPair | null)[],
+  shape: { readonly width: number; readonly height: number },
+): string {
   const best = json.models.reduce((most, model) => (model.top1 > most.top1 ? model : most));
   const others = json.pairs.filter(({ first, second }) => first === best.name || second === best.name);
   const ahead = others.filter(({ low, high }) => low > 0 || high < 0).length;
@@ -129,5 +134,14 @@ export function renderComparison(json: ComparisonJson): string {
     ahead === others.length
       ? "Its lead over every other is more than chance would give: no interval of a difference holds zero."
       : `Its lead is clear over ${ahead} of ${others.length} others; the rest may be chance.`;
-  return renderTemplate("./compare.eta", { ...format, styles: templateText("report.css"), json, best, sentence });
+  return renderTemplate("./compare.eta", {
+    ...format,
+    styles: templateText("report.css"),
+    aspect: `${shape.width} / ${shape.height}`,
+    palette: paletteGradient(),
+    json,
+    best,
+    sentence,
+    shown: shown.filter((pair) => pair !== null),
+  });
 }

@@ -5,7 +5,11 @@ import { type CascadeStep, dependsOnWeights } from "./cascade.ts";
 import { type ExaminedImage, RANKINGS, type RankingName } from "./examine.ts";
 import { areaUnder, CURVE_SHARES, mean, type Probed, ROAD_SHARES, roadScore } from "./probes.ts";
 
-const value = z.object({ mean: z.number(), low: z.number(), high: z.number() }).describe("With its 95 % interval");
+/** A mean. */
+export const intervalSchema = z
+  .object({ mean: z.number(), low: z.number(), high: z.number() })
+  .describe("With its 95 % interval");
+const value = intervalSchema;
 const curve = z.array(z.number());
 const ranked = z.object({
   road: value.describe("Probability kept without the least relevant pixels minus that without the most relevant ones"),
@@ -85,7 +89,7 @@ export function faithfulnessOf(examined: readonly ExaminedImage[], steps: readon
 }
 
 /** Mean with the 95 % interval of the normal approximation. */
-function interval(values: readonly number[]): { mean: number; low: number; high: number } {
+export function interval(values: readonly number[]): { mean: number; low: number; high: number } {
   const centre = mean(values);
   const variance = values.reduce((sum, v) => sum + (v - centre) ** 2, 0) / Math.max(1, values.length - 1);
   const half = Z95 * Math.sqrt(variance / values.length);
