@@ -25,8 +25,11 @@ const { values } = parseArgs({
 const steps = Number(values.steps);
 /** A worker that comes and goes changes the view three times: joins, gets shards, is gone. */
 const comings = Math.ceil(Number(values.changes) / 3);
-const SAMPLES = 80;
+/** Each takes a second, in which the threads collect their garbage. */
+const SAMPLES = 40;
 const WAIT = 15_000;
+/** Small images: what a process holds does not depend on them, and steps are fast. */
+const SIDE = 16;
 
 interface Threads {
   readonly resident: number;
@@ -101,7 +104,7 @@ const cluster = await Cluster.start({
   directory,
   model: { name: "alexnet", options: {}, statisticsMomentum: 0.9 },
   batch: 16,
-  side: 32,
+  side: SIDE,
   images: 320,
   workers: 2,
   checkpointEvery: 100,
@@ -115,7 +118,7 @@ try {
   if (values.json) for (const growth of growths) process.stdout.write(`${JSON.stringify(growth)}\n`);
   else
     process.stdout.write(
-      `${show(growths)}\nalexnet, 1.1 M parameters, 16 images of 32 x 32 a step; ${steps} steps, ${views} views\n`,
+      `${show(growths)}\nalexnet, 1.1 M parameters, 16 images of ${SIDE} x ${SIDE} a step; ${steps} steps, ${views} views\n`,
     );
 } finally {
   await cluster.stop();
