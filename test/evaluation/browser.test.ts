@@ -11,6 +11,9 @@ import { chromiumProgram, type WatchedPage, watchedPage, whyNoChromium } from ".
 import { madeConfig, madeEvents, madeFacts, madeSteps } from "./made-run.ts";
 import { pretend, realData } from "./support.ts";
 
+/** Where pictures of the page are kept, for people to look at; nowhere as a rule. */
+const pictures = process.env.LOCKSTEP_SCREENSHOTS;
+
 describe.skipIf(chromiumProgram === undefined)(`the page in a real browser${whyNoChromium}`, () => {
   let scratch: string;
   let watched: WatchedPage;
@@ -62,6 +65,8 @@ describe.skipIf(chromiumProgram === undefined)(`the page in a real browser${whyN
       expect(watched.asked).toEqual([url()]);
       expect(state.wider).toBe(0);
       expect(state.images).toBeGreaterThan(100);
+      if (pictures !== undefined)
+        await page.screenshot({ path: join(pictures, `report-${width}-${scheme}.png`), fullPage: true });
     },
   );
 

@@ -59,6 +59,17 @@ describe("a report", () => {
     expect(Object.values(json.maps!.kinds).reduce((sum, n) => sum + n, 0)).toBe(dataset.test.count);
   });
 
+  it("has a model card that tells of data, recipe and the cluster's history", () => {
+    const card = readFileSync(out("report/model-card.md"), "utf8");
+    const headings = [...card.matchAll(/^## (.+)$/gm)].map((match) => match[1]);
+    expect(headings).toEqual(["Model", "Evaluation", "Data", "Training", "Cluster", "Limits"]);
+    expect(card).toContain("Trained on 5,000 images of 96 × 96 × 3");
+    expect(card).toContain("| 5 min 16 s | View 1.2: w1 was lost (its process ended) |");
+    // 479 times between steps are stretches of 48; what is left joins the ninth.
+    expect(card.split("| From | To | Images/s |")[1]!.match(/^\| [^|]*s \|.*\d\.\d \|$/gm)).toHaveLength(9);
+    expect(card).not.toContain("undefined");
+  });
+
   it("publishes the schema as it is", () => {
     const file = new URL("../../worker/evaluation/report.schema.json", import.meta.url);
     expect(JSON.parse(readFileSync(file, "utf8"))).toEqual(reportJsonSchema());

@@ -7,12 +7,11 @@ import { onPath } from "../../deploy/up/nats-program.ts";
 import { ALERT_CASES, playAlerts } from "./alerts/play.ts";
 import { containedPrometheus } from "./alerts/prometheus.ts";
 import { scaledRules } from "./alerts/scaled-rules.ts";
+import { docker, whyNoDocker } from "./docker.ts";
 import { RULES } from "./names.ts";
 
 const promtool = onPath("promtool");
 const noPromtool = promtool === null ? " (skipped: promtool is not installed)" : "";
-const docker = spawnSync("docker", ["info"], { stdio: "ignore" }).status === 0;
-const noDocker = docker ? "" : " (skipped: no Docker engine answers)";
 
 describe("rules with shorter windows", () => {
   it("are the shipped ones, apart from windows, waiting times and offsets", () => {
@@ -38,7 +37,7 @@ describe("rules with shorter windows", () => {
 });
 
 /** The same with the program that is installed: `npm run alerts`. */
-describe.skipIf(!docker)(`faults of a real run, in a Prometheus of a container${noDocker}`, () => {
+describe.skipIf(!docker)(`faults of a real run, in a Prometheus of a container${whyNoDocker}`, () => {
   it("raise their alerts, which name the worker and end", { timeout: 600_000 }, async () => {
     const directory = mkdtempSync(join(tmpdir(), "lockstep-alerts-"));
     const results = await playAlerts({ directory, prometheus: containedPrometheus, factor: 6 });

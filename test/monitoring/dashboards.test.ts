@@ -1,7 +1,9 @@
+import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { DASHBOARDS } from "../../deploy/grafana/source/dashboards.ts";
 import { generated } from "../../deploy/grafana/source/generate.ts";
+import { onPath } from "../../deploy/up/nats-program.ts";
 import { fileOf, KNOWN, metricsIn, RECORDS } from "./names.ts";
 import { QUERIES } from "./queries.ts";
 
@@ -57,5 +59,18 @@ describe("the dashboards", () => {
       ]);
       for (const { type, datasource } of board.panels) if (type !== "row") expect(datasource?.uid).toBe("$datasource");
     }
+  });
+});
+
+const linter = onPath("dashboard-linter");
+const noLinter = linter === null ? " (skipped: Grafana's dashboard-linter is not on PATH)" : "";
+
+describe.skipIf(linter === null)(`the dashboards, by the public linter${noLinter}`, () => {
+  it.each([...generated().keys()])("%s has nothing to be improved", (name) => {
+    const { status, stdout, stderr } = spawnSync(linter!, ["lint", "--strict", fileOf(`${folder}/${name}`)], {
+      encoding: "utf8",
+    });
+    expect(`${stdout}${stderr}`).not.toMatch(/error:/i);
+    expect(status).toBe(0);
   });
 });

@@ -120,6 +120,9 @@ export interface ClusterHistory {
 const CHANGES = /view|evict|join|leave|left|lost|fail|crash|restore|heal/i;
 const LINES = 200;
 
+/** Did the membership change then? */
+export const isChange = ({ kind }: EventFact): boolean => CHANGES.test(kind);
+
 /** The cluster's history as the page shows it, with times counted from the first line. */
 export function clusterHistory(events: readonly EventFact[], steps: readonly StepFact[]): ClusterHistory {
   const times = [...events, ...steps].flatMap(({ time }) => (time === null ? [] : [time]));
@@ -131,7 +134,7 @@ export function clusterHistory(events: readonly EventFact[], steps: readonly Ste
   return {
     lines: lines.slice(0, LINES),
     omitted: Math.max(0, lines.length - LINES),
-    changes: events.filter(({ kind }) => CHANGES.test(kind)),
+    changes: events.filter(isChange),
   };
 }
 

@@ -8,7 +8,7 @@ import { perClassFigure } from "./figures/per-class.ts";
 import { learningFigure, paceFigure } from "./figures/training.ts";
 import { paceOf } from "./history.ts";
 import { paletteGradient } from "./overlay.ts";
-import { clusterHistory, duration, hashRows, millions, recipeRows, runRows } from "./page-facts.ts";
+import { clusterHistory, duration, hashRows, isChange, millions, recipeRows, runRows } from "./page-facts.ts";
 import type { ShownPair } from "./pair-pictures.ts";
 import { type PictureMaker, percent } from "./pictures.ts";
 import type { ReportInput } from "./report.ts";
@@ -107,15 +107,22 @@ function galleryOf(examples: readonly ClassExamples[], { perClass }: Analysis): 
   return [...examples].sort((a, b) => perClass[a.label]!.f1 - perClass[b.label]!.f1).slice(0, 40);
 }
 
+/** Changes of the membership, and stretches of the pace, that the model card tells of. */
+const CARD_CHANGES = 20;
+const CARD_STRETCHES = 10;
+
 /** The report in short, in Markdown, after Mitchell et al. 2019 (Model Cards for Model Reporting). */
 export function renderModelCard(input: PageInput): string {
   const { json, facts, config, events, steps } = input;
+  const history = clusterHistory(events, steps);
   return renderTemplate("./model-card.eta", {
     ...format,
     json,
     facts,
     config,
-    history: clusterHistory(events, steps),
+    history,
+    told: history.lines.filter((line) => isChange(line)).slice(0, CARD_CHANGES),
+    pace: paceOf(steps, CARD_STRETCHES),
     runRows: runRows(facts),
     recipeRows: config === null ? [] : recipeRows(config),
   }).replace(/\n{3,}/g, "\n\n");
