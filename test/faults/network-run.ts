@@ -1,20 +1,26 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { builtProgram } from "../../deploy/up/built.ts";
 import { Child } from "../../deploy/up/child.ts";
 import { LineTail } from "../../deploy/up/line-tail.ts";
 import { writeConfig } from "../../deploy/up/prepare.ts";
+import { readEndpoints } from "../../deploy/up/probe.ts";
 import { Reaper } from "../../deploy/up/reaper.ts";
+import { readJoinLink } from "../../deploy/up/runs.ts";
+import type { RunStatus } from "../../deploy/up/status.ts";
 import type { Config } from "../../shared/config/schema.ts";
+import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
+import { ATTACKS, type Target } from "../security/attacks.ts";
 import { type EventLine, NotSeen } from "./disturbed-run.ts";
 import { Network } from "./network.ts";
 import { judgeFiles } from "./play.ts";
 import type { QuietRun } from "./quiet-run.ts";
 
-/** Worker w is on host w + 1; the coordinator is on host 0. */
+/** Worker w is on host w + 1; the coordinator is on host 0, and an intruder on the last one. */
 export interface NetworkCell {
   readonly name: string;
   /** False where this system cannot do it. */
@@ -40,6 +46,7 @@ export const NETWORK_CELLS: readonly NetworkCell[] = [
 ];
 
 const WORKERS = 3;
+const INTRUDER = WORKERS + 1;
 const PATIENCE = 120_000;
 /** A step takes half a second: the faults last for seconds. */
 const PACE_MILLIS = 150;
@@ -50,14 +57,17 @@ export interface NetworkResult {
   readonly seconds: number;
 }
 
-/** One real run over hosts in namespaces; these faults come one after the other, each when the one before is healed. */
+/**
+ * One real run over hosts in namespaces, joined by the line that the coordinator prints, over mutual TLS. These faults come one
+ * after the other, each when the one before is healed; then a host without a token tries all that it can.
+ */
 export async function playNetwork(
   quiet: QuietRun,
   cells: readonly NetworkCell[],
   out: string,
   onResult: (result: NetworkResult) => unknown,
 ): Promise<string | null> {
-  const network = Network.make(WORKERS + 1);
+  const network = Network.make(WORKERS + 2);
   const reaper = new Reaper();
   const children: Child[] = [];
   const events = new LineTail(join(out, "events.ndjson"));
@@ -88,7 +98,7 @@ export async function playNetwork(
   };
   try {
     mkdirSync(out, { recursive: true });
-    start();
+    await start();
     await healed();
     pace(PACE_MILLIS);
     for (const cell of cells) {
@@ -105,6 +115,11 @@ export async function playNetwork(
       }
       onResult({ name: cell.name, skipped, seconds: (Date.now() - started) / 1000 });
     }
+    const started = Date.now();
+    const broken = await intrude();
+    onResult({ name: "an intruder without a token", skipped: false, seconds: (Date.now() - started) / 1000 });
+    if (broken.length > 0) return `the intruder got further than it should: ${broken.join("; ")}`;
+    await healed();
     pace(0);
     const codes = await Promise.race([
       Promise.all(children.map(({ ended }) => ended)),
@@ -123,28 +138,62 @@ export async function playNetwork(
     network.remove();
   }
 
-  /** The coordinator can be reached from its network alone. */
-  function pace(millis: number): void {
-    for (let w = 0; w < WORKERS; w++) {
-      const args = ["inject", out, "slow", "--worker", `worker-${w}`, "--millis", String(millis)];
-      const [program, ...rest] = network.on(0, [process.execPath, builtProgram("deploy/cli/main.js"), ...args]);
-      spawnSync(program!, rest, { stdio: "ignore" });
-    }
+  /** The coordinator can be reached from its network alone; returns what was said. */
+  function operate(...args: string[]): string {
+    const [program, ...rest] = network.on(0, [process.execPath, builtProgram("deploy/cli/main.js"), ...args]);
+    return spawnSync(program!, rest, { encoding: "utf8" }).stdout;
   }
 
-  function start(): void {
+  function pace(millis: number): void {
+    for (let w = 0; w < WORKERS; w++)
+      operate("inject", out, "slow", "--worker", `worker-${w}`, "--millis", String(millis));
+  }
+
+  /** What an intruder achieved that it should not have. */
+  async function intrude(): Promise<string[]> {
+    const token = (...more: string[]): JoinToken =>
+      parseLink(
+        operate("token", "create", out, ...more)
+          .trim()
+          .split(" ")
+          .at(-1)!,
+      ).token!;
+    const tokens = { expired: token("--lifetime", "1s"), used: token("--uses", "1"), revoked: token() };
+    operate("token", "revoke", out, tokens.revoked.id);
+    useUp(tokens.used);
+    const { run, workers } = JSON.parse(operate("status", out, "--json")) as RunStatus;
+    const { coordinator } = readEndpoints(out)!;
+    const target: Target = { run, coordinator, members: workers.map(({ address }) => address), tokens };
+    const program = [process.execPath, builtProgram("test/security/intruder.js"), JSON.stringify(target)];
+    const [command, ...args] = network.on(INTRUDER, program);
+    const child = spawn(command!, args, { stdio: ["ignore", "pipe", "inherit"] });
+    const lines: string[] = [];
+    for await (const line of createInterface({ input: child.stdout })) lines.push(line);
+    const outcomes = lines.map((line) => JSON.parse(line) as { name: string; outcome: string; held: boolean });
+    if (outcomes.length < ATTACKS.length) return [`it made only ${outcomes.length} of ${ATTACKS.length} attempts`];
+    return outcomes.filter(({ held }) => !held).map(({ name, outcome }) => `${name}: ${outcome}`);
+  }
+
+  /** Lets somebody in by a token for one, who goes no further. */
+  function useUp(token: JoinToken): void {
+    const once = [process.execPath, builtProgram("test/security/join-once.js"), readEndpoints(out)!.coordinator];
+    const [program, ...args] = network.on(0, [...once, JSON.stringify(token)]);
+    spawnSync(program!, args, { stdio: "inherit" });
+  }
+
+  async function start(): Promise<void> {
     const config = JSON.parse(readFileSync(quiet.config, "utf8")) as Config;
     const place = { ...config.place, workers: WORKERS, outDirectory: out, nats: null };
     writeConfig(out, { ...config, runId: `network-${process.pid}`, place });
     const child = (host: number, name: string, program: string, args: readonly string[]) => {
-      const listen = ["--listen", network.address(host), "--insecure-test-network"];
-      const command = () => network.on(host, [process.execPath, builtProgram(program), ...args, ...listen]);
+      const command = () => network.on(host, [process.execPath, builtProgram(program), ...args]);
       const env = { ...computeEnvironment({ device: "cpu", threads: 1 }) };
       children.push(new Child({ name, command, env, logFile: join(out, "logs", `${name}.log`) }, 0, reaper));
     };
-    child(0, "coordinator", "coordinator/main.js", ["--run", out, "--start"]);
+    child(0, "coordinator", "coordinator/main.js", ["--run", out, "--start", "--listen", network.address(0)]);
+    await until("the coordinator prints how to join", () => readJoinLink(out) !== null);
     for (let w = 0; w < WORKERS; w++) {
-      const join_ = ["--join", join(out, "endpoints.json"), "--name", `worker-${w}`];
+      const join_ = ["--join", readJoinLink(out)!, "--name", `worker-${w}`];
       child(w + 1, `worker-${w}`, "worker/main.js", join_);
     }
   }
