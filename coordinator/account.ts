@@ -1,7 +1,7 @@
 import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
 import { type LedgerEntry, tallyOf } from "../shared/protocol/trailer.ts";
-import { viewName } from "../shared/protocol/view.ts";
+import { type Incarnation, viewName } from "../shared/protocol/view.ts";
 import type { DiskWatch } from "./disk-watch.ts";
 import { kindOf, RunHistory } from "./live/history.ts";
 import type { RunEvent } from "./machine/state.ts";
@@ -66,7 +66,8 @@ export class Account {
     this.metrics.scrape({ ruler, workers: this.rows(ruler), broadcaster, disk });
   }
 
-  status(ruler: Ruler): Status {
+  /** @param kept why a worker is not let in; null for the others */
+  status(ruler: Ruler, kept: (incarnation: Incarnation) => string | null = () => null): Status {
     const { state } = ruler;
     const { recipe, runId } = this.config;
     const [first] = this.finals;
@@ -89,13 +90,13 @@ export class Account {
       evaluation: state.settings.evaluationBatches === 0 ? null : { done, batches: state.settings.evaluationBatches },
       checkpoint: state.checkpoint?.step ?? null,
       waiting: state.waiting?.detail ?? null,
-      workers: this.rows(ruler),
+      workers: this.rows(ruler, kept),
       messages: this.messages,
     };
   }
 
   /** One row for each worker that is there. */
-  rows(ruler: Ruler): WorkerRow[] {
+  rows(ruler: Ruler, kept: (incarnation: Incarnation) => string | null = () => null): WorkerRow[] {
     const { state } = ruler;
     return [...state.workers.values()]
       .filter((worker) => !worker.evicted)
@@ -111,7 +112,8 @@ export class Account {
           pid: worker.pid,
           address: worker.address,
           httpAddress: worker.httpAddress,
-          state: worker.connected ? joined : "away",
+          state: worker.connected ? (kept(worker.incarnation) === null ? joined : "unreached") : "away",
+          why: kept(worker.incarnation) ?? "",
           shards: shards === 0 ? "" : `${member!.shards.from}-${member!.shards.to - 1}`,
           phase: worker.progress?.phase ?? "",
           step: worker.progress?.step ?? 0,
@@ -131,6 +133,8 @@ export interface WorkerRow {
   readonly address: string;
   readonly httpAddress: string;
   readonly state: string;
+  /** Why it is not let in; empty for the others. */
+  readonly why: string;
   readonly shards: string;
   readonly phase: string;
   readonly step: number;

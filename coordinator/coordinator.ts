@@ -7,9 +7,11 @@ import { LockstepError } from "../shared/errors.ts";
 import { parseFault, suitsWorker } from "../shared/faults/fault.ts";
 import { servePages } from "../shared/metrics/pages.ts";
 import { Plan } from "../shared/plan/plan.ts";
-import { splitAddress } from "../shared/process/addresses.ts";
+import { isLoopback, splitAddress } from "../shared/process/addresses.ts";
 import { pagePlace } from "../shared/process/page-place.ts";
+import { reach } from "../shared/rpc/reach.ts";
 import { Account } from "./account.ts";
+import { Admission, otherMake } from "./admission.ts";
 import { stateSha256 } from "./checkpoints/state-digest.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
 import { Chronicle } from "./chronicle.ts";
@@ -105,19 +107,41 @@ export async function runCoordinator(
   });
   const sessions = new Sessions(recipe.shards, {
     onHello: (hello) => {
-      ruler.hello(hello);
+      const other = otherMake(hello);
+      if (other !== null) {
+        account.note(`worker ${hello.name} is refused: ${other.message}`);
+        return sessions.reject(hello.incarnation, other.code, other.message);
+      }
+      ruler.hello(admission?.hello(hello) ?? hello);
       access?.tell(hello.incarnation);
     },
-    onMessage: (from, message) => ruler.message(from, message),
-    onEnd: (incarnation) => ruler.feed({ kind: "disconnected", incarnation }),
+    onMessage: (from, message) => {
+      if (message.kind === "ready" && admission !== null) admission.ready(from, message);
+      else if (message.kind === "dialled") admission?.dialled(from, message);
+      else ruler.message(from, message);
+    },
+    onEnd: (incarnation) => {
+      admission?.ended(incarnation);
+      ruler.feed({ kind: "disconnected", incarnation });
+    },
     onRefused: (who, reason) => log.warn({ who, reason }, "a session was refused"),
   });
+  const status = () => account.status(ruler, (incarnation) => admission?.reasonOf(incarnation) ?? null);
+  // On this machine everybody reaches everybody.
+  const admission = isLoopback(binding.advertise)
+    ? null
+    : new Admission({
+        send: (to, message) => sessions.send(to, message),
+        dial: (address, incarnation) => reach(address, incarnation, security?.trust ?? null),
+        admit: (from, ready) => ruler.message(from, ready),
+        note: (text) => account.note(text),
+      });
   const server = new CoordinatorServer(
     {
       run: runId,
       sessions,
       checkpoints,
-      status: () => account.status(ruler),
+      status,
       stop: (reason) => ruler.stop(reason),
       inject: (target, fault) => inject(ruler, sessions, target, fault),
       access: (request) => access?.control(request) ?? null,
@@ -142,7 +166,7 @@ export async function runCoordinator(
     health: () => ({ ok: true, detail: { phase: ruler.state.phase, step: ruler.recordedStep, term: store.term } }),
     more: (server) => {
       server.get("/targets", (_request, reply) => reply.send(targets()));
-      serveLive(server, { status: () => account.status(ruler), history: account.history });
+      serveLive(server, { status, history: account.history });
     },
   });
   const targets = () => targetGroups(runId, pages.address, account.rows(ruler), security !== null);

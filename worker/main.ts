@@ -8,7 +8,9 @@ import { pagePlace } from "../shared/process/page-place.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
 import type { CoordinatorMessage, NatsAccess, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
-import { version } from "../shared/version.ts";
+import { reach } from "../shared/rpc/reach.ts";
+import { make } from "../shared/version.ts";
+import { checkData } from "./check-data.ts";
 import { Compute, type ComputeReady } from "./compute/compute.ts";
 import { initialDelay } from "./compute/shard-delay.ts";
 import { fetchCheckpoint, pushPredictions, renewCertificate } from "./coordinator-calls.ts";
@@ -63,7 +65,7 @@ async function run(): Promise<void> {
     name: options.name,
     host: options.host,
     pid: process.pid,
-    version,
+    version: make(),
     address,
     httpAddress,
     labels: loaded?.labels ?? {},
@@ -97,6 +99,10 @@ async function run(): Promise<void> {
       ({ nats, httpToken } = message);
       return security?.revoke(message.revoked);
     }
+    if (message.kind === "dial") {
+      const failure = (await reach(message.address, message.incarnation, trust)) ?? "";
+      return session.send({ kind: "dialled", incarnation: message.incarnation, failure });
+    }
     if (message.kind === "inject") return inject(message.fault);
     if (message.kind === "release" && worker === null) return end(0, message.reason);
     if (message.kind === "welcome" && worker === null && !loading) {
@@ -114,12 +120,16 @@ async function run(): Promise<void> {
       () => session.send({ kind: "heartbeat", progress: worker?.progress() ?? LOADING }),
       config.place.timing.heartbeatInterval,
     );
-    const { compute, ready } = await Compute.start(config).catch((error: unknown) => {
-      const known = error instanceof LockstepError ? error : new LockstepError("LS_COMPUTE", sentenceOf(error));
-      session.send({ kind: "failed", code: known.code, message: known.message });
-      process.stderr.write(`${known.toLine()}\n`);
-      return end(known.exitCode, known.message).then(() => Promise.reject(known));
-    });
+    // On the coordinator's machine it is the same directory.
+    const checked = trust !== null || options.data !== null ? checkData(config) : Promise.resolve();
+    const { compute, ready } = await checked
+      .then(() => Compute.start(config))
+      .catch((error: unknown) => {
+        const known = error instanceof LockstepError ? error : new LockstepError("LS_COMPUTE", sentenceOf(error));
+        session.send({ kind: "failed", code: known.code, message: known.message });
+        process.stderr.write(`${known.toLine()}\n`);
+        return end(known.exitCode, known.message).then(() => Promise.reject(known));
+      });
     loaded = ready;
     log.info(ready.startMillis, "loaded");
     worker = new LockstepWorker({

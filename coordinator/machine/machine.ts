@@ -180,6 +180,7 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
   const { state } = turn;
   switch (message.kind) {
     case "hello":
+    case "dialled":
       return;
     case "ready":
       return onReady(turn, worker, message);

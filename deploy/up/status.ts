@@ -14,8 +14,10 @@ export const workerRowSchema = z.object({
   pid: number,
   address: text,
   httpAddress: text,
-  /** computing, joining, standby, loading or away. */
+  /** computing, joining, standby, loading, unreached or away. */
   state: text,
+  /** Why it is not let in. */
+  why: text,
   /** "0-3", or "" without shards. */
   shards: text,
   phase: text,

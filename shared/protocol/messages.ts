@@ -59,7 +59,9 @@ export type WorkerMessage =
   | { readonly kind: "snapshot"; readonly tip: Tip; readonly bytes: number }
   | { readonly kind: "evaluated"; readonly batch: number }
   | { readonly kind: "leaving"; readonly reason: string }
-  | { readonly kind: "failed"; readonly code: string; readonly message: string };
+  | { readonly kind: "failed"; readonly code: string; readonly message: string }
+  /** Whether a worker that is to be let in can be reached from here; an empty failure: it can. */
+  | { readonly kind: "dialled"; readonly incarnation: Incarnation; readonly failure: string };
 
 export type CoordinatorMessage =
   | {
@@ -87,6 +89,8 @@ export type CoordinatorMessage =
   | { readonly kind: "evaluate"; readonly batches: readonly number[] }
   | { readonly kind: "release"; readonly reason: string }
   | { readonly kind: "inject"; readonly fault: string }
+  /** Dial a worker that is not in any view yet, and say whether it is reached. */
+  | { readonly kind: "dial"; readonly incarnation: Incarnation; readonly address: string }
   /** Whom not to believe any more, and how to speak to NATS. Again with every change. */
   | {
       readonly kind: "access";

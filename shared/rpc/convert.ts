@@ -46,6 +46,8 @@ export function wireWorkerMessage(message: WorkerMessage): Envelope {
       return wrap({ ...message, corruptFrom: message.corruptFrom ?? "" });
     case "failed":
       return wrap({ ...message, message: shortened(message.message) });
+    case "dialled":
+      return wrap({ ...message, failure: shortened(message.failure) });
     case "leaving":
       return wrap({ ...message, reason: shortened(message.reason) });
     default:

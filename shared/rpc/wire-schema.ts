@@ -118,6 +118,7 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
   message("evaluated", { batch: whole }),
   message("leaving", { reason: text }),
   message("failed", { code: text, message: text }),
+  message("dialled", { incarnation, failure: text }),
 ]);
 
 /** The config in `welcome` is checked by its own schema. */
@@ -134,6 +135,7 @@ export const coordinatorMessageSchema = z.discriminatedUnion("kind", [
   message("evaluate", { batches: z.array(whole).max(1 << 20) }),
   message("release", { reason: text }),
   message("inject", { fault: text }),
+  message("dial", { incarnation, address }),
   message("access", {
     revoked: z.array(z.string().regex(/^[0-9a-fA-F]{1,64}$/)).max(MOST_REVOKED),
     nats: z.strictObject({ user: text, password: text, authority: text }).nullable(),

@@ -11,6 +11,7 @@ const row = (index: number, workers: number, seconds: number): WorkerRow => ({
   address: `127.0.0.1:${20_000 + index}`,
   httpAddress: `127.0.0.1:${30_000 + index}`,
   state: workers > 2 && index === 17 ? "away" : workers > 2 && index === 18 ? "loading" : "computing",
+  why: "",
   shards: `${index}-${index}`,
   phase: "compute",
   step: 1234,

@@ -125,6 +125,7 @@ const workerMessages: Record<WorkerMessage["kind"], fc.Arbitrary<unknown>> = {
   evaluated: kind("evaluated", { batch: u32 }),
   leaving: kind("leaving", { reason: text }),
   failed: kind("failed", { code: text, message: text }),
+  dialled: kind("dialled", { incarnation, failure: text }),
 };
 
 const coordinatorMessages: Record<CoordinatorMessage["kind"], fc.Arbitrary<unknown>> = {
@@ -140,6 +141,7 @@ const coordinatorMessages: Record<CoordinatorMessage["kind"], fc.Arbitrary<unkno
   evaluate: kind("evaluate", { batches: fc.array(u32, { maxLength: 9 }) }),
   release: kind("release", { reason: text }),
   inject: kind("inject", { fault: text }),
+  dial: kind("dial", { incarnation, address: fc.constant("[fd00::1]:7400") }),
   access: kind("access", {
     revoked: fc.array(fc.stringMatching(/^[0-9a-f]{16}$/), { maxLength: 9 }),
     nats: fc.option(fc.record({ user: text, password: text, authority: text })),

@@ -10,6 +10,7 @@ const worker = (index: number, change: Partial<WorkerStatus> = {}): WorkerStatus
   address: "127.0.0.1:1",
   httpAddress: "127.0.0.1:2",
   state: "computing",
+  why: "",
   shards: `${index * 4}-${index * 4 + 3}`,
   phase: "compute",
   step: 42,

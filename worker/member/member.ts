@@ -103,6 +103,7 @@ class Advance extends StepTaker {
       case "evaluate":
       case "inject":
       case "access":
+      case "dial":
         return; // The process around the machine does these; they do not touch membership.
       default:
         return message satisfies never;

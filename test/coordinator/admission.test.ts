@@ -1,0 +1,130 @@
+import { describe, expect, it, vi } from "vitest";
+import { Admission, otherMake } from "../../coordinator/admission.ts";
+import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { Incarnation } from "../../shared/protocol/view.ts";
+import { make } from "../../shared/version.ts";
+import { helloOf } from "./support.ts";
+
+type Hello = Extract<WorkerMessage, { kind: "hello" }>;
+type Ready = Extract<WorkerMessage, { kind: "ready" }>;
+
+const A = "aaaaaaaaaaaaaaaa" as Incarnation;
+const B = "bbbbbbbbbbbbbbbb" as Incarnation;
+const C = "cccccccccccccccc" as Incarnation;
+const view = { term: 1, number: 1 };
+const readyIn = (seen: typeof view | null) =>
+  ({ kind: "ready", fingerprint: [], root: "", standing: { view: seen } }) as unknown as Ready;
+
+/** An admission of which every dial and its answers are in the test's hands; `broken`: what the coordinator cannot reach. */
+function admission(broken: Map<Incarnation, string> = new Map()) {
+  const sent: { to: Incarnation; message: CoordinatorMessage }[] = [];
+  const admitted: Incarnation[] = [];
+  const notes: string[] = [];
+  const it_ = new Admission({
+    send: (to, message) => sent.push({ to, message }),
+    dial: async (_address, incarnation) => broken.get(incarnation) ?? null,
+    admit: (from) => admitted.push(from),
+    note: (text) => notes.push(text),
+    ...{ patience: 60, pause: 1 },
+  });
+  const greet = (incarnation: Incarnation) => it_.hello(helloOf(incarnation) as Hello);
+  const answer = (from: Incarnation, incarnation: Incarnation, failure = "") =>
+    it_.dialled(from, { kind: "dialled", incarnation, failure });
+  const let_ = async (incarnation: Incarnation) => {
+    greet(incarnation);
+    it_.ready(incarnation, readyIn(null));
+    await vi.waitFor(() => expect(admitted).toContain(incarnation));
+  };
+  return { admission: it_, sent, admitted, notes, greet, answer, letIn: let_ };
+}
+
+describe("a worker before its first view", () => {
+  it("is dialled by the coordinator and every member, dials them, and is ready then", async () => {
+    const { admission: it_, sent, admitted, greet, answer, letIn } = admission();
+    await letIn(A);
+    greet(B);
+    it_.ready(B, readyIn(null));
+    expect(sent.map(({ to, message }) => [to, message])).toEqual([
+      [A, { kind: "dial", incarnation: B, address: helloOf(B).address }],
+      [B, { kind: "dial", incarnation: A, address: helloOf(A).address }],
+    ]);
+    answer(A, B);
+    expect(admitted).toEqual([A]);
+    answer(B, A);
+    await vi.waitFor(() => expect(admitted).toEqual([A, B]));
+  });
+
+  it.each([
+    ["others cannot reach", A, B],
+    ["cannot reach others", B, A],
+  ])("that %s is kept out, with the reason, until it is reached", async (_what, from, to) => {
+    const { admission: it_, admitted, notes, greet, answer, letIn } = admission();
+    await letIn(A);
+    greet(B);
+    it_.ready(B, readyIn(null));
+    answer(to, from);
+    answer(from, to, "no route");
+    await vi.waitFor(() => expect(it_.reasonOf(B)).toContain("no route"));
+    expect(notes).toEqual([expect.stringMatching(/is not let in: .* cannot reach .*: no route$/)]);
+    expect(admitted).toEqual([A]);
+    await vi.waitFor(() => {
+      answer(A, B);
+      answer(B, A);
+      expect(admitted).toEqual([A, B]);
+    });
+    expect(it_.reasonOf(B)).toBeNull();
+  });
+
+  it("that the coordinator itself cannot reach is kept out", async () => {
+    const broken = new Map([[A, "connect ECONNREFUSED"]]);
+    const { admission: it_, admitted, greet } = admission(broken);
+    greet(A);
+    it_.ready(A, readyIn(null));
+    await vi.waitFor(() => expect(it_.reasonOf(A)).toContain("the coordinator cannot reach"));
+    expect(admitted).toEqual([]);
+    broken.clear();
+    await vi.waitFor(() => expect(admitted).toEqual([A]));
+  });
+
+  it("does not wait for a member that is frozen, nor for one that is gone", async () => {
+    const { admission: it_, admitted, greet, answer, letIn } = admission();
+    await letIn(A);
+    greet(B);
+    it_.ready(B, readyIn(null));
+    answer(B, A);
+    await vi.waitFor(() => expect(admitted).toEqual([A, B]));
+    greet(C);
+    it_.ready(C, readyIn(null));
+    answer(B, C);
+    answer(C, B);
+    it_.ended(A);
+    await vi.waitFor(() => expect(admitted).toEqual([A, B, C]));
+  });
+
+  it("is not taken to be ready by a hello after a redial; one that was in a view is", () => {
+    const { admission: it_, admitted } = admission();
+    const standing = { view: null } as never;
+    expect(it_.hello({ ...(helloOf(A) as Hello), standing }).standing).toBeNull();
+    const member = { ...(helloOf(B) as Hello), standing: { view } as never };
+    expect(it_.hello(member)).toBe(member);
+    it_.ready(B, readyIn(view));
+    expect(admitted).toEqual([B]);
+  });
+});
+
+describe("a worker of another make", () => {
+  const differing = (version: string) => otherMake({ ...(helloOf(A) as Hello), version });
+  const [version, code] = make().split("+");
+
+  it("is refused with both sides shown", () => {
+    expect(differing(make())).toBeNull();
+    expect(differing(`9.9.9+${code}`)).toMatchObject({
+      code: "LS_VERSION",
+      message: expect.stringMatching(new RegExp(`9\\.9\\.9, the run ${version}`)),
+    });
+    expect(differing(`${version}+0badc0de`)).toMatchObject({
+      code: "LS_CODE",
+      message: expect.stringContaining(`0badc0de, the run's ${code}`),
+    });
+  });
+});
