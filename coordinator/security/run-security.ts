@@ -16,6 +16,8 @@ import { Tokens } from "./token-book.ts";
 /** Lifetime of certificates where nobody says otherwise, in milliseconds: a worker that is gone is forgotten in a day. */
 export const CERTIFICATE_MILLIS = 86_400_000;
 
+const FAREWELL_MILLIS = 250;
+
 export interface SecurityOptions {
   readonly run: string;
   /** The run's directory. */
@@ -133,7 +135,8 @@ export class RunSecurity {
     this.files.writeRevoked(this.#revoked);
     if (this.#own?.tokens.list.some(({ id }) => id === peer.token)) this.#own.tokens.revoke(peer.token);
     this.#options.onRevoked();
-    this.#gate?.dropRevoked();
+    // It gets the time to hear why; new connections are refused from now on.
+    setTimeout(() => this.#gate?.dropRevoked(), FAREWELL_MILLIS).unref();
   }
 
   close(): void {

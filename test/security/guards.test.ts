@@ -1,0 +1,156 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync } from "node:fs";
+import { request } from "node:https";
+import { join } from "node:path";
+import * as grpc from "@grpc/grpc-js";
+import { connect } from "nats";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
+import { secureNats } from "../../deploy/up/secure-nats.ts";
+import { Broadcaster } from "../../shared/broadcast/broadcaster.ts";
+import { listen } from "../../shared/broadcast/listener.ts";
+import { natsAccess, natsFileSchema, natsOptions, watchAccess } from "../../shared/broadcast/nats-file.ts";
+import { servePages } from "../../shared/metrics/pages.ts";
+import { createMetrics } from "../../shared/metrics/registry.ts";
+import { channelOptions } from "../../shared/rpc/service.ts";
+import { Gate, type Refusal } from "../../shared/security/gate.ts";
+import type { Peer } from "../../shared/security/names.ts";
+import { Trust } from "../../shared/security/trust.ts";
+import { renewCertificate } from "../../worker/coordinator-calls.ts";
+import { keepRenewed } from "../../worker/security/renewing.ts";
+import { needsNats, program } from "../broadcast/support.ts";
+import { A, B, codeOf, dial, failure, scratchDirectory, secured, status } from "./support.ts";
+
+describe("a certificate", () => {
+  it("is renewed by itself, for a new key, and calls go on with it", async () => {
+    const { address, security, token } = await secured({ lifetime: 2400 });
+    const { joinOnce } = await import("../../worker/security/obtain.ts");
+    const { credentials } = await joinOnce(address, token(), { incarnation: A, name: "a" });
+    const trust = new Trust(credentials);
+    const client = dial(address, trust);
+    const end = keepRenewed({
+      ...{ trust, incarnation: A, log: () => {} },
+      ask: (wanted) => renewCertificate(() => client, wanted),
+      rejoin: () => Promise.reject(new Error("not needed")),
+    });
+    onTestFinished(end);
+    await vi.waitFor(() => expect(trust.current.certificate).not.toBe(credentials.certificate), 10_000);
+    expect(trust.current.key).not.toBe(credentials.key);
+    expect(JSON.parse((await status(dial(address, trust))).json)).toEqual({ here: true });
+    security.close();
+  });
+
+  it("that has ended is not believed any more", async () => {
+    const { address, join: enter, refusals } = await secured({ lifetime: 1500 });
+    const trust = await enter(A);
+    await vi.waitFor(async () => expect(await failure(status(dial(address, trust)))).not.toBe("no failure"), 10_000);
+    await vi.waitFor(() => expect(refusals.map(({ code }) => code)).toContain("LS_UNKNOWN_AUTHORITY"));
+  });
+
+  it("that was revoked loses its connections and gets no others, nor does anybody by its token", async () => {
+    const { address, access, token, join: enter, refusals } = await secured();
+    const [mine, others] = [token(), token()];
+    const [bad, good] = [await enter(A, mine), await enter(B, others)];
+    const greet = (trust: Trust, incarnation: string) => {
+      const call = dial(address, trust).session();
+      const heard: string[] = [];
+      call.on("data", ({ kind }: { kind: string }) => heard.push(kind));
+      call.on("error", (error) => heard.push(codeOf(error)));
+      const hello = {
+        ...{ incarnation, name: incarnation, host: "h", pid: 1, version: "0", address: "127.0.0.1:1" },
+        ...{ httpAddress: "", labels: {}, promised: null, standing: null },
+      };
+      call.write({ kind: "hello", hello });
+      return heard;
+    };
+    const [heardBad, heardGood] = [greet(bad, A), greet(good, B)];
+    await vi.waitFor(() => expect([heardBad, heardGood]).toEqual([["access"], ["access"]]));
+    expect(access.control({ action: "worker-revoke", target: A, detail: "" })).toContain(mine.id);
+    await vi.waitFor(() => expect(heardBad).toContain("rejected"));
+    await vi.waitFor(() => expect(heardGood).toEqual(["access", "access"]));
+    expect(await failure(status(dial(address, bad)))).not.toBe("no failure");
+    await vi.waitFor(() => expect(refusals.map(({ code }) => code)).toContain("LS_REVOKED"));
+    expect(await failure(enter(A, mine))).toBe("LS_TOKEN_REVOKED");
+    expect(JSON.parse((await status(dial(address, good))).json)).toEqual({ here: true });
+  });
+});
+
+describe("a member's port", () => {
+  it("takes nobody without a certificate, and nobody of another run", async () => {
+    const [mine, other] = [await secured(), await secured()];
+    const refusals: Refusal[] = [];
+    const gone = new Set<Peer["incarnation"]>();
+    const gate = new Gate({
+      ...{ trust: await mine.join(A), members: new grpc.Server(channelOptions()), strangers: null },
+      isRevoked: ({ incarnation }) => gone.has(incarnation),
+      onRefused: (refusal) => refusals.push(refusal),
+    });
+    onTestFinished(() => gate.close());
+    const address = `127.0.0.1:${await gate.listen("127.0.0.1", 0)}`;
+    const call = (trust: Trust | null) => failure(status(dial(address, trust)));
+    await call(null);
+    await call(await other.join(B));
+    await vi.waitFor(() => expect(refusals.map(({ code }) => code)).toContain("LS_PLAIN_TEXT"));
+  });
+});
+
+describe("pages beyond loopback", () => {
+  it("take TLS, and the token as a bearer's or as a password", async () => {
+    const { security } = await secured();
+    const { trust } = security;
+    const { server, address } = await servePages(createMetrics("coordinator"), "127.0.0.1", 0, {
+      ...{ collect: () => {}, health: () => ({ ok: true, detail: {} }) },
+      guard: { trust, token: () => security.httpToken },
+    });
+    onTestFinished(() => server.close());
+    const get = (authorization?: string): Promise<number | undefined> =>
+      new Promise((resolve, reject) => {
+        const options = { ca: trust.current.authority, servername: "coordinator.lockstep" };
+        const headers = authorization === undefined ? {} : { authorization };
+        request(`https://${address}/metrics`, { ...options, headers }, (reply) => {
+          reply.resume();
+          resolve(reply.statusCode);
+        })
+          .on("error", reject)
+          .end();
+      });
+    const basic = (text: string) => `Basic ${Buffer.from(text).toString("base64")}`;
+    expect(await get()).toBe(401);
+    expect(await get("Bearer wrong")).toBe(401);
+    expect(await get(basic("me:wrong"))).toBe(401);
+    expect(await get(`Bearer ${security.httpToken}`)).toBe(200);
+    expect(await get(basic(`me:${security.httpToken}`))).toBe(200);
+    await expect(fetch(`http://${address}/metrics`)).rejects.toThrow();
+  });
+});
+
+describe.skipIf(needsNats !== "")(`NATS of a secured run ${needsNats}`, () => {
+  it("takes workers' broadcasts and lets watchers listen, with passwords alone, and neither does the other's part", async () => {
+    const directory = scratchDirectory();
+    mkdirSync(join(directory, "security"), { recursive: true });
+    const { file, url } = await secureNats(directory, "r", "127.0.0.1", LOCAL_NETWORK);
+    const child = spawn(program!, ["-c", file], { stdio: "ignore" });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    const nats = join(directory, "security", "nats.json");
+    const broadcaster = new Broadcaster(url, "r", undefined, natsAccess(nats, url));
+    onTestFinished(() => broadcaster.close());
+    await vi.waitFor(() => expect(broadcaster.connected).toBe(true), 10_000);
+    const stop = new AbortController();
+    const { access } = watchAccess(join(directory, "security", "watch.json"));
+    const event = { v: 1, run: "r", term: 1, time: new Date(0).toISOString(), type: "waiting", detail: "x" };
+    const options = { url, access, run: "r", signal: stop.signal };
+    const subscribed = () => broadcaster.publishEvent(event as never);
+    for await (const news of listen({ ...options, onSubscribed: subscribed })) {
+      expect(news.kind).toBe("event");
+      stop.abort();
+    }
+    await expect(connect({ servers: url, tls: { ca: access.authority }, timeout: 2000 })).rejects.toThrow(
+      /authorization/i,
+    );
+    const { worker } = natsFileSchema.parse(JSON.parse(readFileSync(nats, "utf8")));
+    const asWorker = await connect({ servers: url, ...natsOptions({ ...worker, authority: access.authority }) });
+    onTestFinished(() => asWorker.close());
+    const heard = asWorker.subscribe("lockstep.v1.>");
+    await expect(heard[Symbol.asyncIterator]().next()).rejects.toThrow(/permissions/i);
+  });
+});
