@@ -17,5 +17,5 @@ export const best: NamedRecipe = {
     ema: { decay: 0.999 },
     augmentation: { ...fast.settings.augmentation, resizedCrop: { area: [0.35, 1], aspect: [3 / 4, 4 / 3] } },
   },
-  expected: { resnet11: { accuracy: "88 % is the aim", cost: "3 to 4 hours" } },
+  expected: { resnet11: { accuracy: "88 % is the aim", cost: "2 to 3 hours" } },
 };

@@ -3,22 +3,23 @@ import type { NamedRecipe } from "./recipe.ts";
 
 /**
  * The two networks of the reference work, three convolutions and 24 layers, with a schedule that is long enough for them.
- * The small network gains from many short epochs: it hardly overfits.
+ * The small network is wider than by default, 3.0 M parameters, since under this augmentation the default one does not even
+ * fit its training images; its file stays far smaller than the reference's.
  */
 export const reference: NamedRecipe = {
   purpose: "the two networks of the reference work (--model alexnet or resnet), trained well",
   settings: {
     ...fast.settings,
     recipe: "reference",
-    model: { name: "alexnet", options: {}, statisticsMomentum: 0.9 },
+    model: { name: "alexnet", options: { widths: [64, 224, 512] }, statisticsMomentum: 0.9 },
     shards: 8,
     batch: 128,
-    epochs: 270,
+    epochs: 184,
     peakRate: 0.12,
     warmup: 0.05,
     resolutions: [
       { fromEpoch: 0, part: 2 / 3 },
-      { fromEpoch: 130, side: null },
+      { fromEpoch: 100, side: null },
     ],
   },
   models: {
