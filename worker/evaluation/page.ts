@@ -140,7 +140,9 @@ export function renderComparison(
   const sentence =
     ahead === others.length
       ? "Its lead over every other is more than chance would give: no interval of a difference holds zero."
-      : `Its lead is clear over ${ahead} of ${others.length} others; the rest may be chance.`;
+      : ahead === 0
+        ? "Its lead may be chance: the intervals of the differences hold zero."
+        : `Its lead is clear over ${ahead} of ${others.length} others; the rest may be chance.`;
   return renderTemplate("./compare.eta", {
     ...format,
     styles: templateText("report.css"),
