@@ -70,6 +70,18 @@ describe("a report", () => {
     expect(card).not.toContain("undefined");
   });
 
+  it("shows the temperature where held-out images were given, in page, card and figures", async () => {
+    expect(made.json.calibration.temperature).toBe(null);
+    const { samples, classes, logits, labels } = pretend(dataset.test.labels, 10, 2);
+    const { json } = await buildReport(input("warm", { heldOut: { samples, classes, logits, labels } }));
+    const { value, heldOutImages } = json.calibration.temperature!;
+    expect(heldOutImages).toBe(samples);
+    const figure = value.toFixed(2);
+    const [page, card] = ["report.html", "model-card.md"].map((name) => readFileSync(out(`warm/${name}`), "utf8"));
+    expect(page).toContain(`A temperature of ${figure}, fitted on ${samples.toLocaleString("en")} held-out`);
+    expect(card).toContain(`| The same at temperature ${figure}, fitted on`);
+  });
+
   it("publishes the schema as it is", () => {
     const file = new URL("../../worker/evaluation/report.schema.json", import.meta.url);
     expect(JSON.parse(readFileSync(file, "utf8"))).toEqual(reportJsonSchema());
