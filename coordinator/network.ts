@@ -4,7 +4,7 @@ import { advertisedHost, isLoopback } from "../shared/process/addresses.ts";
 import type { Binding } from "../shared/rpc/service.ts";
 import { RefusalLog } from "../shared/security/refusal-log.ts";
 import type { CoordinatorOptions } from "./options.ts";
-import { RunSecurity } from "./security/run-security.ts";
+import type { RunSecurity } from "./security/run-security.ts";
 
 /** Where a coordinator listens and what it tells others to dial. @throws LockstepError LS_ADVERTISE */
 export function bindingFor(
@@ -29,7 +29,9 @@ export async function securityFor(
   const { listen, tls, insecure, certificates, certificateMillis } = options;
   if (insecure || (tls === "auto" && isLoopback(listen))) return null;
   const refusals = new RefusalLog((refusal) => log.warn(refusal, "a connection was refused"));
-  return RunSecurity.open({
+  // X.509 takes a third of the time in which a coordinator starts, and runs of one machine need none of it.
+  const security = await import("./security/run-security.ts");
+  return security.RunSecurity.open({
     run,
     directory: options.run,
     hosts: [...new Set([host, "localhost", "127.0.0.1"])],
