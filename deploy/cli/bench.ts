@@ -18,7 +18,7 @@ export function registerBench(program: Command): void {
   bench
     .command("train")
     .description("gradients of one worker on one thread: images a second, and what the way into TensorFlow costs")
-    .option("--model <list>", "alexnet, resnet, resnet18", "alexnet,resnet,resnet18")
+    .option("--model <list>", "alexnet, resnet, resnet11, resnet18", "alexnet,resnet,resnet11,resnet18")
     .option("--mode <list>", "eager, graph, graph-bf16", "eager,graph,graph-bf16")
     .option("--samples <n>", "images of a micro-batch", "16")
     .option("--side <pixels>", "side of the images", "96")

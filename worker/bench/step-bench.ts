@@ -13,6 +13,7 @@ export const BENCH_MODELS: Readonly<
 > = {
   alexnet: { name: "alexnet", options: {} },
   resnet: { name: "resnet", options: {} },
+  resnet11: { name: "resnet11", options: {} },
   resnet18: { name: "resnet", options: { blocks: [2, 2, 2, 2], widths: [64, 128, 256, 512] } },
 };
 

@@ -12,23 +12,17 @@ export const reference: NamedRecipe = {
     ...fast.settings,
     recipe: "reference",
     model: { name: "alexnet", options: { widths: [64, 224, 512] }, statisticsMomentum: 0.9 },
-    shards: 8,
-    batch: 128,
-    epochs: 184,
-    peakRate: 0.12,
+    epochs: 176,
     warmup: 0.05,
     resolutions: [
       { fromEpoch: 0, part: 2 / 3 },
-      { fromEpoch: 100, side: null },
+      { fromEpoch: 96, side: null },
     ],
   },
   models: {
     resnet: {
       model: { name: "resnet", options: { dropout: 0.1 }, statisticsMomentum: 0.9 },
-      shards: 4,
-      batch: 64,
       epochs: 140,
-      peakRate: 0.08,
       warmup: 0.1,
       resolutions: [
         { fromEpoch: 0, part: 2 / 3 },
