@@ -15,6 +15,7 @@ import { Admission, otherMake } from "./admission.ts";
 import { stateSha256 } from "./checkpoints/state-digest.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
 import { Chronicle } from "./chronicle.ts";
+import { DataServer } from "./data-server.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { withRoom } from "./files/durable.ts";
 import { RunDirectory } from "./files/run-directory.ts";
@@ -142,6 +143,7 @@ export async function runCoordinator(
       sessions,
       checkpoints,
       status,
+      data: new DataServer(dataset, recipe.data.sha256),
       stop: (reason) => ruler.stop(reason),
       inject: (target, fault) => inject(ruler, sessions, target, fault),
       access: (request) => access?.control(request) ?? null,

@@ -5,6 +5,7 @@ import type {
   ControlRequest,
   JoinRequest,
   PredictionsRequest,
+  PullDataRequest,
   RenewRequest,
 } from "../shared/rpc/clients.ts";
 import {
@@ -19,6 +20,7 @@ import {
 import { type Authenticated, requireRole } from "../shared/security/caller.ts";
 import type { Role } from "../shared/security/names.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
+import type { DataServer } from "./data-server.ts";
 import type { Issued } from "./security/authority.ts";
 import type { RunSecurity } from "./security/run-security.ts";
 import type { SessionCall, Sessions } from "./sessions.ts";
@@ -31,12 +33,14 @@ interface PullCheckpointRequest {
   readonly to: number;
 }
 
+type PullDataCall = grpc.ServerWritableStream<PullDataRequest, Buffer>;
 type PullCheckpointCall = grpc.ServerWritableStream<PullCheckpointRequest, Buffer>;
 
 export interface CoordinatorHandlers {
   readonly run: string;
   readonly sessions: Sessions;
   readonly checkpoints: CheckpointStore;
+  readonly data: Pick<DataServer, "serve">;
   status(): object;
   stop(reason: string): void;
   inject(target: string, fault: string): string;
@@ -68,6 +72,7 @@ export class CoordinatorServer {
     this.server.addService(coordinatorService, {
       session: (call: SessionCall & Authenticated) => this.onSession(call),
       pullCheckpoint: (call: PullCheckpointCall) => void this.onPullCheckpoint(call),
+      pullData: (call: PullDataCall) => void this.onPullData(call),
       pushPredictions: unaryFor<PredictionsRequest>(["worker"], (request) => {
         handlers.predictions(request.batch, encodeBatch(request));
         return { ok: true, message: "" };
@@ -122,6 +127,20 @@ export class CoordinatorServer {
     }
   }
 
+  private async onPullData(call: PullDataCall): Promise<void> {
+    const { run, part, ids } = call.request;
+    const gone = goneOf(call);
+    try {
+      requireRole(call, this.security?.trust ?? null, "worker");
+      if (run !== this.handlers.run) throw new LockstepError("LS_DATA_ASKED", "This is another run.");
+      await pour(this.handlers.data.serve(part, ids), call, gone);
+    } catch (error) {
+      const known = error instanceof LockstepError;
+      const details = known ? refusalOf(error) : `LS_DATA_READ: ${sentenceOf(error)}`;
+      refuseCall(call, known ? grpc.status.FAILED_PRECONDITION : grpc.status.UNAVAILABLE, details);
+    }
+  }
+
   private async onPullCheckpoint(call: PullCheckpointCall): Promise<void> {
     const { run, step, from, to } = call.request;
     try {
@@ -130,24 +149,36 @@ export class CoordinatorServer {
       return refuseCall(call, grpc.status.PERMISSION_DENIED, refusalOf(error));
     }
     // Asked for early: a caller may be gone while the file is being verified.
-    const gone = new Promise<void>((resolve) => call.once("cancelled", resolve));
+    const gone = goneOf(call);
     try {
       const { checkpoints } = this.handlers;
       const usable = run === this.handlers.run && (await checkpoints.usable(step));
       const pieces = usable ? checkpoints.read(step, from, to) : null;
       if (pieces === null) throw new LockstepError("LS_NO_CHECKPOINT", `There is no sound checkpoint of step ${step}.`);
-      for await (const piece of pieces) {
-        if (call.cancelled) return;
-        const taken = call.write(piece) ? null : new Promise<void>((resolve) => call.once("drain", resolve));
-        if (taken !== null) await Promise.race([taken, gone]);
-      }
-      call.end();
+      await pour(pieces, call, gone);
     } catch (error) {
       const known = error instanceof LockstepError;
       const details = known ? refusalOf(error) : `LS_CHECKPOINT_READ: ${sentenceOf(error)}`;
       refuseCall(call, known ? grpc.status.NOT_FOUND : grpc.status.UNAVAILABLE, details);
     }
   }
+}
+
+const goneOf = (call: grpc.ServerWritableStream<object, Buffer>) =>
+  new Promise<void>((resolve) => call.once("cancelled", resolve));
+
+/** As fast as the caller reads; ends where it is gone. */
+async function pour(
+  pieces: AsyncIterable<Buffer>,
+  call: grpc.ServerWritableStream<object, Buffer>,
+  gone: Promise<void>,
+): Promise<void> {
+  for await (const piece of pieces) {
+    if (call.cancelled) return;
+    const taken = call.write(piece) ? null : new Promise<void>((resolve) => call.once("drain", resolve));
+    if (taken !== null) await Promise.race([taken, gone]);
+  }
+  call.end();
 }
 
 /** @param known who calls, where these roles may; throws where they may not */

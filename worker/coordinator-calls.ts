@@ -45,18 +45,25 @@ export async function fetchCheckpoint(
 }
 
 async function fileOf(client: CoordinatorClient, run: string, step: number, most: number): Promise<Buffer> {
-  const call = client.pullCheckpoint({ run, step });
-  const watch = setTimeout(() => call.cancel(), SILENCE_MILLIS);
   const pieces: Buffer[] = [];
+  for await (const piece of piecesOf(client.pullCheckpoint({ run, step }), most)) pieces.push(piece);
+  return Buffer.concat(pieces);
+}
+
+/** What comes down a call: at most `most` bytes, and no longer silence than ten seconds. */
+export async function* piecesOf(
+  call: AsyncIterable<Buffer> & { cancel(): void },
+  most: number,
+): AsyncGenerator<Buffer> {
+  const watch = setTimeout(() => call.cancel(), SILENCE_MILLIS);
   let bytes = 0;
   try {
-    for await (const piece of call as AsyncIterable<Buffer>) {
+    for await (const piece of call) {
       watch.refresh();
       bytes += piece.length;
       if (bytes > most) throw new Error(`more than ${most} bytes came`);
-      pieces.push(piece);
+      yield piece;
     }
-    return Buffer.concat(pieces);
   } finally {
     clearTimeout(watch);
     call.cancel();

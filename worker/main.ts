@@ -3,6 +3,7 @@ import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import { type Fault, parseFault } from "../shared/faults/fault.ts";
 import { strikeProcess } from "../shared/faults/strike.ts";
+import { cacheDirectory } from "../shared/process/cache.ts";
 import { openLog } from "../shared/process/log.ts";
 import { pagePlace } from "../shared/process/page-place.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
@@ -10,10 +11,10 @@ import type { CoordinatorMessage, NatsAccess, Progress, WorkerMessage } from "..
 import type { Incarnation } from "../shared/protocol/view.ts";
 import { reach } from "../shared/rpc/reach.ts";
 import { make } from "../shared/version.ts";
-import { checkData } from "./check-data.ts";
 import { Compute, type ComputeReady } from "./compute/compute.ts";
 import { initialDelay } from "./compute/shard-delay.ts";
 import { fetchCheckpoint, pushPredictions, renewCertificate } from "./coordinator-calls.ts";
+import { dataFor } from "./data/fetched-data.ts";
 import { MemberServer } from "./exchange/member-server.ts";
 import { parseWorkerOptions } from "./options.ts";
 import { WorkerPages } from "./pages.ts";
@@ -113,23 +114,28 @@ async function run(): Promise<void> {
   }
 
   async function load(received: Config): Promise<void> {
-    const place = { ...received.place, dataDirectory: options.data ?? received.place.dataDirectory };
-    const config: Config = { ...received, place };
     // From here on: loading takes seconds on a busy machine, and silence evicts.
     setInterval(
       () => session.send({ kind: "heartbeat", progress: worker?.progress() ?? LOADING }),
-      config.place.timing.heartbeatInterval,
+      received.place.timing.heartbeatInterval,
     );
-    // On the coordinator's machine it is the same directory.
-    const checked = trust !== null || options.data !== null ? checkData(config) : Promise.resolve();
-    const { compute, ready } = await checked
-      .then(() => Compute.start(config))
-      .catch((error: unknown) => {
-        const known = error instanceof LockstepError ? error : new LockstepError("LS_COMPUTE", sentenceOf(error));
-        session.send({ kind: "failed", code: known.code, message: known.message });
-        process.stderr.write(`${known.toLine()}\n`);
-        return end(known.exitCode, known.message).then(() => Promise.reject(known));
-      });
+    const refuse = (error: unknown): Promise<never> => {
+      const known = error instanceof LockstepError ? error : new LockstepError("LS_COMPUTE", sentenceOf(error));
+      session.send({ kind: "failed", code: known.code, message: known.message });
+      process.stderr.write(`${known.toLine()}\n`);
+      return end(known.exitCode, known.message).then(() => Promise.reject(known));
+    };
+    const { directory, fetched } = await dataFor({
+      named: options.data,
+      usual: received.place.dataDirectory,
+      trusted: trust === null && !options.insecure,
+      run: received.runId,
+      recipe: received.recipe,
+      cache: cacheDirectory(),
+      channel: () => session.channel,
+    }).catch(refuse);
+    const config: Config = { ...received, place: { ...received.place, dataDirectory: directory } };
+    const { compute, ready } = await Compute.start(config).catch(refuse);
     loaded = ready;
     log.info(ready.startMillis, "loaded");
     worker = new LockstepWorker({
@@ -139,6 +145,7 @@ async function run(): Promise<void> {
       ready,
       server,
       trust,
+      data: fetched,
       hooks: {
         send: (message) => session.send(message),
         fetchCheckpoint: (tip, bytes) => fetchCheckpoint(() => session.channel, config.runId, tip, bytes),

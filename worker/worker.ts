@@ -8,6 +8,7 @@ import { type Arithmetic, hex64, loadArithmeticSync } from "./arithmetic/arithme
 import type { Compute, ComputeReady } from "./compute/compute.ts";
 import type { ComputeReply, ComputeRequest, EvaluatedBatch } from "./compute/messages.ts";
 import { ReturnWatch, returnPatience } from "./compute/return-watch.ts";
+import type { FetchedData } from "./data/fetched-data.ts";
 import { Exchange } from "./exchange/exchange.ts";
 import type { MemberServer } from "./exchange/member-server.ts";
 import { pullState } from "./exchange/pull-state.ts";
@@ -47,6 +48,7 @@ export class LockstepWorker {
   private readonly compute: Compute;
   private readonly ready: ComputeReady;
   private readonly hooks: WorkerHooks;
+  private readonly data: FetchedData | null;
   private readonly arithmetic: Arithmetic;
   private readonly tags = new ViewTags();
   private readonly watch: ReturnWatch;
@@ -67,6 +69,8 @@ export class LockstepWorker {
     compute: Compute;
     ready: ComputeReady;
     server: MemberServer;
+    /** Fetches images as they are needed; null: all of them are there. */
+    data: FetchedData | null;
     hooks: WorkerHooks;
     /** By which connections to members are secured; null: they are not. */
     trust?: Trust | null;
@@ -77,6 +81,7 @@ export class LockstepWorker {
     this.compute = compute;
     this.ready = ready;
     this.hooks = hooks;
+    this.data = parts.data;
     this.arithmetic = loadArithmeticSync(ready.memory);
     this.control = controlOf(ready.memory, ready.plan.control.address);
     this.member = createMember(self, config.recipe.steps, ready.root);
@@ -140,7 +145,11 @@ export class LockstepWorker {
     if (message.kind === "snapshot") this.snapshots.want(this.member.tip, this.member.idle);
     else if (message.kind === "discard") this.snapshots.discard(message.step);
     else if (message.kind === "evaluate") {
-      for (const batch of message.batches) this.compute.post({ kind: "evaluate", batch });
+      const size = this.config.place.evaluation?.batch ?? 0;
+      for (const batch of message.batches) {
+        const coming = this.data?.test(batch * size, (batch + 1) * size) ?? null;
+        this.withData(coming, () => this.compute.post({ kind: "evaluate", batch }));
+      }
     }
     this.dispatch({ kind: "coordinator", message });
     if (message.kind === "plan") this.faults.at("plan");
@@ -198,8 +207,11 @@ export class LockstepWorker {
         return this.begin(action.view, action.step);
       case "compute": {
         const { shards } = action.view.members.find((m) => m.incarnation === this.member.self)!;
-        this.phase = "compute";
-        return this.compute.post({ kind: "compute", viewTag: this.tags.of(action.view.id), step: action.step, shards });
+        return this.withData(this.data?.shards(shards) ?? null, () => {
+          if (!this.isCurrent(action.view.id, action.step)) return;
+          this.phase = "compute";
+          this.compute.post({ kind: "compute", viewTag: this.tags.of(action.view.id), step: action.step, shards });
+        });
       }
       case "pull":
         return void this.pull(action.view, action.step, action.from);
@@ -235,6 +247,13 @@ export class LockstepWorker {
       default:
         return action satisfies never;
     }
+  }
+
+  /** Goes on at once where the images are there, else when they have come. */
+  private withData(coming: Promise<void> | null, go: () => void): void {
+    if (coming === null) return go();
+    this.phase = "loading";
+    coming.then(go, (error: unknown) => this.crash("LS_DATA_FETCH", sentenceOf(error)));
   }
 
   private begin(view: View, step: number): void {

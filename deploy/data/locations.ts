@@ -1,14 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import envPaths from "env-paths";
 import { REQUIRED_FILES, STL10_FOLDER } from "../../shared/data/stl10.ts";
+import { cacheDirectory } from "../../shared/process/cache.ts";
 import { type FetchOptions, fetchStl10, isComplete } from "./fetch.ts";
 import { type SyntheticOptions, writeSynthetic } from "./synthetic.ts";
 
-/** The user's cache, which all clones share: LOCKSTEP_CACHE, else the system's place for caches. */
-export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
-  return env.LOCKSTEP_CACHE || envPaths("lockstep", { suffix: "" }).cache;
-}
+export { cacheDirectory } from "../../shared/process/cache.ts";
 
 /** Where the official data set lies in the cache. */
 export const cachedStl10 = (cache: string): string => join(cache, "data", STL10_FOLDER);

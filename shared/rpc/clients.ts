@@ -72,6 +72,14 @@ export interface CertificateReply {
   readonly authority: string;
 }
 
+export interface PullDataRequest {
+  readonly run: string;
+  /** `listing`, `train` or `test`. */
+  readonly part: string;
+  /** Images of that split. */
+  readonly ids: readonly number[];
+}
+
 export interface ControlRequest {
   readonly action: string;
   readonly target: string;
@@ -101,6 +109,7 @@ export interface MemberClient {
 export interface CoordinatorClient {
   session(): grpc.ClientDuplexStream<Envelope, Envelope>;
   readonly pullCheckpoint: RawStream<{ readonly run: string; readonly step: number }>;
+  readonly pullData: RawStream<PullDataRequest>;
   readonly pushPredictions: Unary<PredictionsRequest, Done>;
   readonly getStatus: Unary<object, { readonly json: string }>;
   readonly control: Unary<ControlRequest, Done>;

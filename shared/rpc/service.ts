@@ -43,7 +43,7 @@ const rawAnswers = (methods: grpc.ServiceDefinition, names: readonly string[]): 
     ),
   ) as grpc.ServiceDefinition;
 
-export const coordinatorService = rawAnswers(Coordinator.service, ["PullCheckpoint"]);
+export const coordinatorService = rawAnswers(Coordinator.service, ["PullCheckpoint", "PullData"]);
 export const memberService = rawAnswers(Member.service, ["Exchange", "PullState"]);
 export const bootstrapService = Bootstrap.service;
 export const BootstrapClient = Bootstrap;

@@ -51,7 +51,14 @@ export async function secured(more: Partial<SecurityOptions> = {}) {
   const stopped: string[] = [];
   const server = new CoordinatorServer(
     {
-      ...{ run: "r", sessions, checkpoints: {} as never, status: () => ({ here: true }), inject: () => "" },
+      ...{
+        run: "r",
+        sessions,
+        checkpoints: {} as never,
+        data: {} as never,
+        status: () => ({ here: true }),
+        inject: () => "",
+      },
       stop: (reason) => stopped.push(reason),
       access: (request) => access.control(request),
       predictions() {},
