@@ -41,7 +41,10 @@ export function registerWorker(program: Command): void {
     .option("--worker-restarts <n>", "with --devices: how often each is started again", String(WORKER_POLICY.most))
     .option("--logs <directory>", "with --devices: where the workers write (default: logs in the cache)")
     .option("--listen <address>", "where it listens (default: the address by which it reaches the coordinator)")
-    .option("--data <directory>", "where the run's data set is on this machine; fetch: from the coordinator (default: where the run says, else fetch)")
+    .option(
+      "--data <directory>",
+      "where the run's data set is on this machine; fetch: from the coordinator (default: where the run says, else fetch)",
+    )
     .action(async (options: WorkerCommandOptions) => {
       const network = networkOf(options);
       const { advertise, ports, http, certificates, insecure } = network;
