@@ -19,6 +19,7 @@ export interface HereOptions extends RawNetworkOptions {
   readonly nats: string | boolean;
   readonly monitoring?: boolean;
   readonly json?: boolean;
+  readonly localWorkers?: boolean;
   readonly pin?: boolean;
 }
 
@@ -95,6 +96,7 @@ export function hereOptions(command: Command): Command {
         String(WORKER_POLICY.most),
       ),
     )
+    .option("--no-local-workers", "start none here: the run waits for --workers of other machines (see --listen)")
     .option("--nats <url>", "a NATS server that runs already (default: one of its own)")
     .option("--no-nats", "no broadcast (default: broadcast)")
     .option("--monitoring", "Prometheus with rules and alerts beside the run, where it is installed", false)
@@ -112,6 +114,7 @@ export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
     monitoring: raw.monitoring === true,
     json: raw.json === true,
     network,
+    localWorkers: raw.localWorkers !== false,
     pin: raw.pin === true,
   };
 }

@@ -37,6 +37,8 @@ export interface SupervisorOptions {
   readonly workerRestarts: number;
   /** Program and first arguments of both processes. */
   readonly programs: { readonly coordinator: readonly string[]; readonly worker: readonly string[] };
+  /** false: all workers are those of other machines. */
+  readonly localWorkers?: boolean;
   /** How they are reached. */
   readonly network?: NetworkOptions;
   /** Worker k on core k alone, for benchmarks. */
@@ -89,7 +91,7 @@ export class Supervisor {
     ];
     this.#coordinator = keeper("coordinator", rule, {}, COORDINATOR_POLICY);
     const endpoints = join(directory, "endpoints.json");
-    this.#workers = Array.from({ length: config.place.workers }, (_, index) => {
+    this.#workers = Array.from({ length: options.localWorkers === false ? 0 : config.place.workers }, (_, index) => {
       const name = `worker-${index}`;
       const device = options.devices[index % options.devices.length]!;
       const core = options.pin === true ? ["taskset", "-c", String(index % cpus().length)] : [];
@@ -192,6 +194,8 @@ export class Supervisor {
 
   /** Without any worker, here or joined from elsewhere, the run cannot go on. */
   #workerless(status: RunStatus | null): RunEnd | null {
+    // Who was never here may still come: the coordinator itself ends a run that waits too long.
+    if (this.#workers.length === 0) return null;
     const present = this.#workers.some((worker) => worker.over === null) || (status?.workers.length ?? 0) > 0;
     if (present) {
       this.#workerlessSince = null;

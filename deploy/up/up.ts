@@ -31,6 +31,8 @@ export interface UpOptions {
   /** Prometheus beside the run, where it is installed. */
   readonly monitoring: boolean;
   readonly json: boolean;
+  /** false: all workers are those of other machines. */
+  readonly localWorkers?: boolean;
   /** How the run's processes are reached. */
   readonly network: NetworkOptions;
   /** Worker k on core k alone, for benchmarks. */
