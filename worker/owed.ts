@@ -5,6 +5,13 @@ import type { Incarnation, View } from "../shared/protocol/view.ts";
 const TRAILER_BYTES = 1;
 
 /**
+ * Whether a step lasts so long that the coordinator may soon judge by evidence. Before, heartbeats leave it out: with 256
+ * members each would name 255 others four times a second.
+ */
+export const isEvidenceDue = (stepMillis: number, { stepBudgetFloor }: { readonly stepBudgetFloor: number }): boolean =>
+  stepMillis >= stepBudgetFloor / 2;
+
+/**
  * The evidence of one member about every other one in this step: bytes of partials and segments that are owed, and the
  * trailer. Members without shards owe nothing but their trailer, and nobody commits without it.
  */

@@ -16,7 +16,7 @@ import { WorkerFaults } from "./faults/worker-faults.ts";
 import { advance, standingOf } from "./member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
 import { type Control, controlOf } from "./memory/control.ts";
-import { owedByPeers } from "./owed.ts";
+import { isEvidenceDue, owedByPeers } from "./owed.ts";
 import { Snapshots } from "./snapshots.ts";
 import { StepClock } from "./step-clock.ts";
 import { ViewTags } from "./view-tags.ts";
@@ -167,17 +167,18 @@ export class LockstepWorker {
   progress(): Progress {
     const { member, exchange, control } = this;
     const { view, step } = member;
+    const stepMillis = performance.now() - this.stepStarted;
     return {
       view: view?.id ?? null,
       step: member.tip.step,
       phase: member.idle ? "idle" : this.phase,
-      stepMillis: performance.now() - this.stepStarted,
+      stepMillis,
       level: step?.level ?? (member.whole && view !== null),
       shardMillis: control.counters.get("shardMillis"),
       images: control.counters.get("images"),
       residentBytes: process.memoryUsage.rss(),
       peers:
-        view !== null && step !== null
+        view !== null && step !== null && isEvidenceDue(stepMillis, this.config.place.timing)
           ? owedByPeers(view, member.self, step.trailers, exchange.owed(view.id, step.step))
           : [],
     };
