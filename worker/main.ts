@@ -159,7 +159,9 @@ async function run(): Promise<void> {
       },
     });
     for (const fault of early.splice(0)) worker.faults.inject(fault);
-    worker.control.counters.set("shardDelay", initialDelay(options.name));
+    const delay = initialDelay(options.name);
+    worker.control.counters.set("shardDelay", delay.millis);
+    worker.control.counters.set("shardSlowness", delay.factor - 1);
     pages.attach(worker, config, options.name, nats);
     sayReady();
   }

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Status } from "../../coordinator/account.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { BENCH_MODELS } from "../../worker/bench/step-bench.ts";
 import { writeSynthetic } from "../data/synthetic.ts";
@@ -21,6 +22,8 @@ export interface MeasuredRunOptions {
   /** More options of `up`. */
   readonly more?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Called every second with what the coordinator says of the run. */
+  readonly watch?: (status: Status) => void;
 }
 
 /** One final step: when it was recorded, milliseconds since 1970. */
@@ -56,7 +59,7 @@ export class MeasuredRuns {
    * @throws LockstepError LS_BENCH with what it said where it failed
    */
   async run(options: MeasuredRunOptions): Promise<MeasuredRun> {
-    const { model, precision, batch, shards, workers, steps, balanceAfter, more = [], env = {} } = options;
+    const { model, precision, batch, shards, workers, steps, balanceAfter, more = [], env = {}, watch } = options;
     const out = join(this.#directory, `run-${this.#runs++}`);
     const { name, options: builder } = BENCH_MODELS[model]!;
     const recipe = `${out}.recipe.json`;
@@ -70,7 +73,10 @@ export class MeasuredRuns {
     const numbers = { batch, shards, workers, steps, precision, recipe, config, data: this.#data, out };
     const given = Object.entries(numbers).flatMap(([option, value]) => [`--${option}`, String(value)]);
     const args = ["up", ...given, "--no-eval", "--no-nats", "--pin", ...more];
+    const watching =
+      watch === undefined ? null : setInterval(() => void statusOf(out).then((s) => s && watch(s)), 1000);
     const { code, said } = await ended([builtProgram("deploy/cli/main.js"), ...args], env);
+    if (watching !== null) clearInterval(watching);
     if (code !== 0) throw new LockstepError("LS_BENCH", `A measured run ended with exit code ${code}: ${said}`);
     const lines = (file: string) =>
       readFileSync(join(out, file), "utf8")
@@ -93,6 +99,16 @@ export function stepMillis(steps: readonly TimedStep[], warmUp: number): number 
   const measured = steps.slice(warmUp);
   const [first, last] = [measured[0]!, measured.at(-1)!];
   return (last.time - first.time) / (measured.length - 1);
+}
+
+/** Null while the coordinator is not there. */
+async function statusOf(run: string): Promise<Status | null> {
+  try {
+    const { http } = JSON.parse(readFileSync(join(run, "endpoints.json"), "utf8")) as { http: string };
+    return (await (await fetch(`http://${http}/status.json`)).json()) as Status;
+  } catch {
+    return null;
+  }
 }
 
 function ended(

@@ -122,7 +122,7 @@ export class ShardSums {
     damage(this.fault, step, shard, this.words(buffer.address, layout.vectorFloats));
     arithmetic.blockHashes(buffer.address, layout.vectorFloats, buffer.table);
     const digest = gradientDigest(this.words(buffer.table, 2 * buffer.entries));
-    delayShard(this.control.counters);
+    delayShard(this.control.counters, performance.now() - loaded);
     this.account(loaded - started, performance.now() - loaded, batch.samples);
     return { shard, idsDigest: batch.digest, samples: batch.samples, correct, gradientDigest: digest };
   }

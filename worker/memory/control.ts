@@ -35,6 +35,8 @@ const COUNTERS = [
   "tensors",
   /** Milliseconds that every shard is made to take longer: 0 unless somebody injects a slow worker. Written by the main thread. */
   "shardDelay",
+  /** How many times its own duration every shard is made to take longer. Written by the main thread. */
+  "shardSlowness",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];
