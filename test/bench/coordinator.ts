@@ -38,7 +38,11 @@ const options = {
   steps: 10_000,
   eval: false,
 };
-const { config } = await prepareRun(options, { demo: false, network: LOCAL_NETWORK }, AbortSignal.timeout(60_000));
+const { config } = await prepareRun(
+  options,
+  { demo: false, network: LOCAL_NETWORK, devices: ["cpu"] },
+  AbortSignal.timeout(60_000),
+);
 // Nobody is to be judged slow or silent, all of them being one process; whoever is killed is found by its closed stream.
 const patience = { heartbeatTimeout: 4_000, grace: 20_000, answerTimeout: 20_000, sayAgain: 20_000 };
 const timing = { ...config.place.timing, stepBudgetFloor: 60_000, ...patience };
