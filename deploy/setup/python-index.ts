@@ -78,13 +78,17 @@ async function askIndex(name: string, index: string, settings: PipSettings): Pro
   }
 }
 
+/** What is said of an index whose answer cannot be read. */
+export const NO_LIST = "its answer is no list of files";
+
 type Listed = Omit<IndexFile, "authorization">;
 
-/** PEP 691. */
+/** PEP 691. @throws Error with a sentence where the page is no list of files: another index may have one */
 export function parseJsonPage(page: unknown, base: string): Listed[] {
-  return pageSchema
-    .parse(page)
-    .files.filter(({ yanked }) => yanked === undefined || yanked === false)
+  const { success, data } = pageSchema.safeParse(page);
+  if (!success) throw new Error(NO_LIST);
+  return data.files
+    .filter(({ yanked }) => yanked === undefined || yanked === false)
     .map(({ filename, url, hashes, size }) => ({
       filename,
       url: new URL(url, base).href,
