@@ -8,7 +8,8 @@ import prettyBytes from "pretty-bytes";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { sentenceOf } from "../../shared/errors.ts";
 import { resolveDataDirectory } from "../data/locations.ts";
-import { natsProgram, onPath } from "../up/nats-program.ts";
+import { listGpus } from "../up/devices.ts";
+import { natsProgram } from "../up/nats-program.ts";
 import { LIBRARIES } from "./addon.ts";
 import { cachePlaces, packageRoot } from "./places.ts";
 import { runtimeIsReady } from "./runtime.ts";
@@ -28,7 +29,7 @@ const LOAD_MILLIS = 60_000;
 export async function examine(): Promise<Finding[]> {
   const early = await earlyFindings();
   const runtime = [library(), await addon()];
-  return [...early, processor(), ...runtime, nats(), await data(), disk(), machine(), await gpu()];
+  return [...early, processor(), ...runtime, nats(), await data(), disk(), machine(), gpu()];
 }
 
 /** `optional` lacks do not make a machine unfit. */
@@ -134,17 +135,11 @@ const machine = () =>
     "2 GB of memory are needed for one worker",
   );
 
-async function gpu(): Promise<Finding> {
-  if (onPath("nvidia-smi") === null)
-    return finding("GPU", false, "no nvidia-smi: training runs on the CPU", null, true);
-  try {
-    const { stdout } = await promisify(execFile)(
-      "nvidia-smi",
-      ["--query-gpu=name,driver_version", "--format=csv,noheader"],
-      { timeout: 10_000 },
-    );
-    return finding("GPU", false, `${stdout.trim().replaceAll("\n", "; ")}; not used by this version`, null, true);
-  } catch {
-    return finding("GPU", false, "nvidia-smi does not answer", null, true);
-  }
+/** Cards and driver, as `--devices all` finds them. */
+function gpu(): Finding {
+  const found = listGpus();
+  if ("reason" in found) return finding("GPU", false, `${found.reason}: training runs on the CPU`, null, true);
+  const cards = found.gpus.map(({ index, name }) => `${index}: ${name}`).join(", ");
+  const driver = found.gpus[0]?.driver ?? "unknown";
+  return finding("GPU", false, `${cards}; driver ${driver}; setup --gpu does not exist yet`, null, true);
 }
