@@ -42,19 +42,18 @@ export class AccessControl {
 
   /** null for what is no action of this kind. @throws LockstepError LS_USAGE, LS_TOKEN_UNKNOWN, LS_NO_WORKER, LS_NO_TOKENS */
   control({ action, target, detail }: ControlRequest): string | null {
-    const { tokens } = this.#security;
     switch (action) {
       case "token-create":
         return this.#links.create(newTokenSchema.parse(JSON.parse(detail)));
       case "token-list":
         return JSON.stringify(
-          tokens.list.map(({ id, expires, uses, note, ...record }) => {
+          this.#security.tokens.list.map(({ id, expires, uses, note, ...record }) => {
             const state = tokenState({ id, expires, uses, note, ...record }, Date.now());
             return { id, state, expires, uses, note };
           }),
         );
       case "token-revoke":
-        tokens.revoke(target);
+        this.#security.tokens.revoke(target);
         return `token ${target} lets nobody in any more; workers that came by it stay`;
       case "worker-revoke":
         return this.#revokeWorker(target);

@@ -133,8 +133,8 @@ export interface ClientOptions {
   readonly incarnation?: string;
 }
 
-function channelOf(name: string, { window, ownConnection, trust }: ClientOptions) {
-  const { credentials, options } = trust?.channel(name) ?? {
+function channelOf(name: string, address: string, { window, ownConnection, trust }: ClientOptions) {
+  const { credentials, options } = trust?.channel(name, address) ?? {
     credentials: grpc.credentials.createInsecure(),
     options: {},
   };
@@ -146,16 +146,16 @@ function channelOf(name: string, { window, ownConnection, trust }: ClientOptions
 export const memberClient = (address: string, options: ClientOptions = {}): MemberClient =>
   new MemberConstructor(
     address,
-    ...channelOf(options.incarnation === undefined ? WORKER_NAME : workerName(options.incarnation), options),
+    ...channelOf(options.incarnation === undefined ? WORKER_NAME : workerName(options.incarnation), address, options),
   ) as unknown as MemberClient;
 
 /** A client of the Coordinator service at host:port. */
 export const coordinatorClient = (address: string, options: ClientOptions = {}): CoordinatorClient =>
-  new CoordinatorConstructor(address, ...channelOf(COORDINATOR_NAME, options)) as unknown as CoordinatorClient;
+  new CoordinatorConstructor(address, ...channelOf(COORDINATOR_NAME, address, options)) as unknown as CoordinatorClient;
 
 /** A client of the Bootstrap service at host:port. @param trust knows the authority and has no certificate */
 export const bootstrapClient = (address: string, trust: Trust): BootstrapClient =>
-  new BootstrapConstructor(address, ...channelOf(COORDINATOR_NAME, { trust })) as unknown as BootstrapClient;
+  new BootstrapConstructor(address, ...channelOf(COORDINATOR_NAME, address, { trust })) as unknown as BootstrapClient;
 
 /** Promise of a unary call, cancelled by the signal. Rejects with gRPC's ServiceError. */
 export function unary<Reply>(

@@ -1,6 +1,13 @@
 import { X509Certificate } from "node:crypto";
-import { createSecureContext, type PeerCertificate, type SecureContext, type SecureContextOptions } from "node:tls";
+import {
+  checkServerIdentity,
+  createSecureContext,
+  type PeerCertificate,
+  type SecureContext,
+  type SecureContextOptions,
+} from "node:tls";
 import * as grpc from "@grpc/grpc-js";
+import { splitAddress } from "../process/addresses.ts";
 import { type Peer, peerOf, serialOf } from "./names.ts";
 
 /** What proves who this process is, and whom it believes; all PEM. */
@@ -55,10 +62,23 @@ export class Trust {
     this.#listeners.add(listener);
   }
 
-  /** What a client needs to dial somebody who must be `name` (see names.ts). */
-  channel(name: string): { readonly credentials: grpc.ChannelCredentials; readonly options: grpc.ChannelOptions } {
-    const credentials = grpc.credentials.createFromSecureContext(this.#context, {});
-    return { credentials, options: this.names === "run" ? { "grpc.ssl_target_name_override": name } : {} };
+  /**
+   * What a client needs to dial somebody who must be `name` (see names.ts) or, where certificates name machines, the host of
+   * the address.
+   * @param address host:port
+   */
+  channel(
+    name: string,
+    address: string,
+  ): { readonly credentials: grpc.ChannelCredentials; readonly options: grpc.ChannelOptions } {
+    const host = splitAddress(address)?.host ?? address;
+    // An address may not be sent as a server's name (RFC 6066): a name of ours goes, and the address is what is checked.
+    const checkMachine = (_name: string, certificate: PeerCertificate) => checkServerIdentity(host, certificate);
+    const verify = this.names === "run" ? {} : { checkServerIdentity: checkMachine };
+    return {
+      credentials: grpc.credentials.createFromSecureContext(this.#context, verify),
+      options: { "grpc.ssl_target_name_override": name },
+    };
   }
 }
 
