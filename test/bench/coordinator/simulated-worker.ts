@@ -1,6 +1,6 @@
 import type { CoordinatorMessage, WorkerMessage } from "../../../shared/protocol/messages.ts";
 import { type Incarnation, type View, type ViewId, viewName } from "../../../shared/protocol/view.ts";
-import { version } from "../../../shared/version.ts";
+import { make } from "../../../shared/version.ts";
 import { advance, standingOf } from "../../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../../worker/member/state.ts";
 import { isEvidenceDue, owedByPeers } from "../../../worker/owed.ts";
@@ -52,7 +52,12 @@ export class SimulatedWorker {
   #hello(index: number): WorkerMessage {
     return {
       ...{ kind: "hello", incarnation: this.incarnation, name: this.#name, host: `host-${index >> 3}`, pid: index + 1 },
-      ...{ version, address: `127.0.0.1:${20_000 + index}`, httpAddress: `127.0.0.1:${30_000 + index}`, labels: {} },
+      ...{
+        version: make(),
+        address: `127.0.0.1:${20_000 + index}`,
+        httpAddress: `127.0.0.1:${30_000 + index}`,
+        labels: {},
+      },
       ...{ promised: this.member.promised, standing: this.#beat === null ? null : standingOf(this.member) },
     };
   }
