@@ -4,6 +4,7 @@ import { bar, bytes, columns, duration, figure, fit, percent } from "./text.ts";
 const BAR_WIDTH = 28;
 /** Rows of workers that are shown one by one. */
 const MOST_ROWS = 20;
+const MOST_KEPT_OUT = 3;
 
 export interface ViewSize {
   readonly width: number;
@@ -16,10 +17,15 @@ export function runView(status: RunStatus, { width, rows = MOST_ROWS }: ViewSize
     progressLine(status),
     figuresLine(status),
     ...(status.waiting === null ? [] : [`waiting: ${status.waiting}`]),
+    ...keptOut(status).slice(0, MOST_KEPT_OUT),
     "",
     ...workerTable(status.workers, rows),
   ].map((line) => fit(line, width));
 }
+
+/** Workers that are not let in, each with its reason. */
+const keptOut = ({ workers }: RunStatus): string[] =>
+  workers.filter(({ why }) => why !== "").map(({ name, why }) => `${name} is not let in: ${why}`);
 
 /** One line for logs and for terminals that cannot rewrite. */
 export function plainLine(status: RunStatus): string {

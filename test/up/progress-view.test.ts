@@ -74,6 +74,12 @@ describe("the view of a run", () => {
     ]);
   });
 
+  it("names a worker that others cannot reach, with the reason", () => {
+    const why = "worker-0 cannot reach worker-1 at 10.0.0.2:7400: connect ECONNREFUSED";
+    const workers = [worker(0), worker(1, { state: "unreached", shards: "", why })];
+    expect(runView(status({ workers }), { width: 200 })).toContain(`worker-1 is not let in: ${why}`);
+  });
+
   it("shows evaluation by its batches", () => {
     const [first] = runView(status({ phase: "evaluating", evaluation: { done: 20, batches: 80 } }), { width: 80 });
     expect(first).toBe("evaluating [#######---------------------] batch 20/80");
