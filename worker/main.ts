@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import { type Fault, parseFault } from "../shared/faults/fault.ts";
@@ -8,7 +7,6 @@ import { openLog } from "../shared/process/log.ts";
 import { pagePlace } from "../shared/process/page-place.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
 import type { CoordinatorMessage, NatsAccess, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
-import type { Incarnation } from "../shared/protocol/view.ts";
 import { reach } from "../shared/rpc/reach.ts";
 import { make } from "../shared/version.ts";
 import { Compute, type ComputeReady } from "./compute/compute.ts";
@@ -19,17 +17,19 @@ import { MemberServer } from "./exchange/member-server.ts";
 import { parseWorkerOptions } from "./options.ts";
 import { WorkerPages } from "./pages.ts";
 import { enter, WorkerSecurity } from "./security/entrance.ts";
+import { newIdentity } from "./security/obtain.ts";
 import { keepRenewed } from "./security/renewing.ts";
 import { Session } from "./session.ts";
 import { LockstepWorker } from "./worker.ts";
 
 /** The worker process: listen, dial, load, get ready, work, leave. */
-const self = randomBytes(8).toString("hex") as Incarnation;
+const identity = newIdentity();
+const { incarnation: self } = identity;
 const log = openLog(2, { part: "worker", incarnation: self });
 
 async function run(): Promise<void> {
   const options = parseWorkerOptions(process.argv.slice(2));
-  const { coordinator, trust, rejoin, binding } = await enter(options, self, (why) =>
+  const { coordinator, trust, rejoin, binding } = await enter(options, identity, (why) =>
     log.info({ why }, "waits to join"),
   );
   const security =

@@ -1,7 +1,7 @@
 import { createPublicKey, verify } from "node:crypto";
 import { LockstepError } from "../../shared/errors.ts";
 import type { JoinRequest, RenewRequest } from "../../shared/rpc/clients.ts";
-import { joinStatement, PROTOCOL } from "../../shared/security/join-statement.ts";
+import { incarnationOf, joinStatement, PROTOCOL } from "../../shared/security/join-statement.ts";
 import type { Peer } from "../../shared/security/names.ts";
 import { RateBound } from "../../shared/security/rate-bound.ts";
 import { useToken } from "../../shared/security/tokens.ts";
@@ -40,6 +40,8 @@ export class JoinDesk {
     if (request.protocol !== PROTOCOL) throw otherProtocol(request);
     const { incarnation, publicKey, signature } = request;
     checkKey(incarnation, publicKey, signature, this.#authority.hash);
+    // A token lets somebody in, and as nobody who is in already.
+    if (incarnation !== incarnationOf(publicKey)) throw malformed("its incarnation is not that of its key");
     this.#tokens.replace(useToken(this.#tokens.list, request.tokenId, request.secret, now));
     return this.#issue(incarnation, request.tokenId, publicKey);
   }
@@ -60,21 +62,22 @@ export class JoinDesk {
 
 /** Nobody gets a certificate for a key that is not in their hands. @throws LockstepError LS_MALFORMED */
 function checkKey(incarnation: string, publicKey: Buffer, signature: Buffer, authority: string): void {
-  const wrong = (what: string) =>
-    new LockstepError("LS_MALFORMED", `The request for a certificate is malformed: ${what}.`);
-  if (!/^[0-9a-f]{16}$/.test(incarnation)) throw wrong("it names no incarnation");
-  if (publicKey.length > MOST_KEY || signature.length > MOST_KEY) throw wrong("its key is too long");
+  if (!/^[0-9a-f]{16}$/.test(incarnation)) throw malformed("it names no incarnation");
+  if (publicKey.length > MOST_KEY || signature.length > MOST_KEY) throw malformed("its key is too long");
   try {
     const key = createPublicKey({ key: publicKey, format: "der", type: "spki" });
     if (key.asymmetricKeyType !== "ec" || key.asymmetricKeyDetails?.namedCurve !== "prime256v1")
-      throw wrong("its key is not of P-256");
+      throw malformed("its key is not of P-256");
     if (verify("sha256", joinStatement(authority, incarnation, publicKey), key, signature)) return;
   } catch (error) {
     if (error instanceof LockstepError) throw error;
-    throw wrong("its key cannot be read");
+    throw malformed("its key cannot be read");
   }
-  throw wrong("its signature does not belong to its key");
+  throw malformed("its signature does not belong to its key");
 }
+
+const malformed = (what: string) =>
+  new LockstepError("LS_MALFORMED", `The request for a certificate is malformed: ${what}.`);
 
 const tooMany = () =>
   new LockstepError("LS_TOO_MANY_JOINS", "Too many workers ask for a certificate at a time.", {

@@ -6,7 +6,7 @@ import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { builtProgram } from "../../deploy/up/built.ts";
 import { Probe, readEndpoints } from "../../deploy/up/probe.ts";
 import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
-import { joinOnce } from "../../worker/security/obtain.ts";
+import { joinOnce, newIdentity } from "../../worker/security/obtain.ts";
 import { bitsOf, parseLines, SMALL_SET, summaryOf, train } from "../up/runs.ts";
 import { type Scratch, scratch, until } from "../up/support.ts";
 import type { Target } from "./attacks.ts";
@@ -58,7 +58,7 @@ describe("a secured run that is attacked", () => {
       const token = async (lifetime: number | null, uses: number | null): Promise<JoinToken> =>
         parseLink(await probe.control("token-create", "", JSON.stringify({ lifetime, uses, note: "" }))).token!;
       const tokens = { expired: await token(1, null), used: await token(null, 1), revoked: await token(null, null) };
-      await joinOnce(coordinator, tokens.used, { incarnation: "ffffffffffffffff", name: "once" });
+      await joinOnce(coordinator, tokens.used, { identity: newIdentity(), name: "once" });
       await probe.control("token-revoke", tokens.revoked.id, "");
       const { workers, run: id } = (await probe.status())!;
       const members = workers.map(({ address }) => String(address));

@@ -7,7 +7,7 @@ import { splitAddress } from "../../shared/process/addresses.ts";
 import { bootstrapClient, coordinatorClient, memberClient, unary } from "../../shared/rpc/clients.ts";
 import type { JoinToken } from "../../shared/security/join-link.ts";
 import { Trust } from "../../shared/security/trust.ts";
-import { fetchAuthority, joinOnce } from "../../worker/security/obtain.ts";
+import { fetchAuthority, joinOnce, newIdentity } from "../../worker/security/obtain.ts";
 
 /** What an attacker who can reach the ports of a run tries. Each attempt says what came of it. */
 export interface Target {
@@ -79,7 +79,7 @@ const stranger = async (target: Target): Promise<Trust> => {
 };
 
 const joinBy = (target: Target, token: JoinToken) =>
-  verdict(joinOnce(target.coordinator, token, { incarnation: SELF, name: "intruder" }));
+  verdict(joinOnce(target.coordinator, token, { identity: newIdentity(), name: "intruder" }));
 
 /** What the other side did with so many bytes: nothing is ever answered in plain text. */
 function bytesTo(address: string, bytes: Buffer): Promise<string> {

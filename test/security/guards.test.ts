@@ -19,13 +19,13 @@ import { Trust } from "../../shared/security/trust.ts";
 import { renewCertificate } from "../../worker/coordinator-calls.ts";
 import { keepRenewed } from "../../worker/security/renewing.ts";
 import { needsNats, program } from "../broadcast/support.ts";
-import { A, B, codeOf, dial, failure, scratchDirectory, secured, status } from "./support.ts";
+import { A, B, codeOf, dial, failure, joiner, scratchDirectory, secured, status } from "./support.ts";
 
 describe("a certificate", () => {
   it("is renewed by itself, for a new key, and calls go on with it", { timeout: 20_000 }, async () => {
     const { address, security, token } = await secured({ lifetime: 6000 });
     const { joinOnce } = await import("../../worker/security/obtain.ts");
-    const { credentials } = await joinOnce(address, token(), { incarnation: A, name: "a" });
+    const { credentials } = await joinOnce(address, token(), joiner);
     const trust = new Trust(credentials);
     const client = dial(address, trust);
     const end = keepRenewed({

@@ -3,10 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { splitAddress } from "../../shared/process/addresses.ts";
 import { unary } from "../../shared/rpc/clients.ts";
-import { joinOnce } from "../../worker/security/obtain.ts";
-import { A, B, codeOf, dial, failure, secured, status } from "./support.ts";
-
-const joiner = { incarnation: A, name: "a" };
+import { joinOnce, newIdentity } from "../../worker/security/obtain.ts";
+import { A, B, codeOf, dial, failure, joiner, secured, status } from "./support.ts";
 
 describe("joining a secured coordinator", () => {
   it("takes a token alone, and gives what all calls then need", async () => {
@@ -28,6 +26,15 @@ describe("joining a secured coordinator", () => {
     access.control({ action: "token-revoke", target: gone.id, detail: "" });
     expect(await join_(gone)).toBe("LS_TOKEN_REVOKED");
     expect(await join_({ ...token(), secret: "0".repeat(32) })).toBe("LS_TOKEN_UNKNOWN");
+  });
+
+  it("is refused to whoever would be a worker that is there, also with a valid token", async () => {
+    const { address, token, join: enter } = await secured();
+    await enter(A);
+    const another = { ...newIdentity(), incarnation: A };
+    expect(await failure(joinOnce(address, token(), { identity: another, name: "a" }))).toBe("LS_MALFORMED");
+    // The worker itself comes in again, when its certificate has ended or an answer was lost.
+    expect(await failure(joinOnce(address, token(), joiner))).toBe("no failure");
   });
 
   it("sends nothing to another run, which cannot know the authority that the token names", async () => {

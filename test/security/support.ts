@@ -9,17 +9,19 @@ import { CoordinatorServer } from "../../coordinator/server.ts";
 import { Sessions } from "../../coordinator/sessions.ts";
 import { splitAddress } from "../../shared/process/addresses.ts";
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
-import type { Incarnation } from "../../shared/protocol/view.ts";
 import { type CoordinatorClient, coordinatorClient, unary } from "../../shared/rpc/clients.ts";
 import { bindingOf } from "../../shared/rpc/service.ts";
 import type { Refusal } from "../../shared/security/gate.ts";
 import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
 import { Trust } from "../../shared/security/trust.ts";
-import { joinOnce } from "../../worker/security/obtain.ts";
+import { joinOnce, newIdentity } from "../../worker/security/obtain.ts";
 
 export const HOUR = 3_600_000;
-export const A = "aaaaaaaaaaaaaaaa" as Incarnation;
-export const B = "bbbbbbbbbbbbbbbb" as Incarnation;
+const [first, second] = [newIdentity(), newIdentity()];
+export const { incarnation: A } = first;
+export const { incarnation: B } = second;
+/** Joins as A. */
+export const joiner = { identity: first, name: "a" };
 
 export function scratchDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), "lockstep-security-"));
@@ -71,8 +73,10 @@ export async function secured(more: Partial<SecurityOptions> = {}) {
   const access = new AccessControl({ security, links, nats: null }, sessions, () => hellos);
   const token = (lifetime: number | null = HOUR, uses: number | null = null): JoinToken =>
     parseLink(links.create({ lifetime, uses, note: "" })).token!;
-  const join_ = async (incarnation: string, by = token()) =>
-    new Trust((await joinOnce(address, by, { incarnation, name: incarnation })).credentials);
+  const join_ = async (incarnation: typeof A, by = token()) => {
+    const identity = incarnation === A ? first : second;
+    return new Trust((await joinOnce(address, by, { identity, name: incarnation })).credentials);
+  };
   return { directory, address, security, sessions, access, refusals, hellos, refused, stopped, token, join: join_ };
 }
 

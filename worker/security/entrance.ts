@@ -15,7 +15,7 @@ import { suppliedTrust } from "../../shared/security/supplied.ts";
 import { type Credentials, Trust } from "../../shared/security/trust.ts";
 import type { MemberSecurity } from "../exchange/member-server.ts";
 import type { WorkerOptions } from "../options.ts";
-import { joinRun } from "./obtain.ts";
+import { type Identity, joinRun } from "./obtain.ts";
 
 /** How a worker has come into a run, before it says anything to it. */
 export interface Entrance {
@@ -38,7 +38,7 @@ const LOOK_MILLIS = 200;
  */
 export async function enter(
   options: WorkerOptions,
-  incarnation: string,
+  identity: Identity,
   onWait: (why: string) => void,
 ): Promise<Entrance> {
   const { join: target, certificates, insecure } = options;
@@ -62,7 +62,7 @@ export async function enter(
     return { coordinator, trust: null, rejoin: null, binding: bindingFor(options, listen) };
   }
   const where = () => (ofFile ? (endpointsIn(target)?.coordinator ?? null) : coordinator);
-  const join = () => joinRun(where, token, { incarnation, name: options.name }, onWait);
+  const join = () => joinRun(where, token, { identity, name: options.name }, onWait);
   const { credentials, localAddress } = await join();
   // Others of the run are where the coordinator is: what reaches it is what they reach.
   const binding = bindingFor(options, options.listen ?? localAddress);

@@ -3,9 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "node:tls";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { splitAddress } from "../../shared/process/addresses.ts";
+import type { Incarnation } from "../../shared/protocol/view.ts";
 import { bootstrapClient, type CertificateReply, type RenewRequest, unary } from "../../shared/rpc/clients.ts";
 import type { JoinToken } from "../../shared/security/join-link.ts";
-import { joinStatement, PROTOCOL } from "../../shared/security/join-statement.ts";
+import { incarnationOf, joinStatement, PROTOCOL } from "../../shared/security/join-statement.ts";
 import { type Credentials, Trust } from "../../shared/security/trust.ts";
 import { version } from "../../shared/version.ts";
 
@@ -54,7 +55,34 @@ function inChain(first: X509Certificate | undefined, hash: string): X509Certific
   return null;
 }
 
-/** A new key, and what asks for its certificate. */
+/** A key of this process. */
+export interface Keys {
+  /** SubjectPublicKeyInfo in DER. */
+  readonly publicKey: Buffer;
+  /** PEM. */
+  readonly key: string;
+}
+
+export function newKeys(): Keys {
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return {
+    publicKey: publicKey.export({ type: "spki", format: "der" }),
+    key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+  };
+}
+
+/** One life of a worker: it is called by the key with which it joins, so that nobody else joins as it. */
+export interface Identity {
+  readonly incarnation: Incarnation;
+  readonly keys: Keys;
+}
+
+export function newIdentity(): Identity {
+  const keys = newKeys();
+  return { incarnation: incarnationOf(keys.publicKey), keys };
+}
+
+/** A key, and what asks for its certificate. */
 export interface KeyRequest {
   readonly request: RenewRequest;
   /** PEM. */
@@ -62,14 +90,9 @@ export interface KeyRequest {
 }
 
 /** @param authority PEM */
-export function requestKey(authority: string, incarnation: string): KeyRequest {
-  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const der = publicKey.export({ type: "spki", format: "der" });
+export function requestKey(authority: string, incarnation: string, { publicKey, key } = newKeys()): KeyRequest {
   const hash = createHash("sha256").update(new X509Certificate(authority).raw).digest("hex");
-  return {
-    request: { publicKey: der, signature: sign("sha256", joinStatement(hash, incarnation, der), privateKey) },
-    key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
-  };
+  return { request: { publicKey, signature: sign("sha256", joinStatement(hash, incarnation, publicKey), key) }, key };
 }
 
 /** @throws LockstepError LS_MALFORMED for a certificate that is not this authority's, or for another key */
@@ -83,7 +106,7 @@ export function credentialsFrom({ request, key }: KeyRequest, authority: string,
 }
 
 export interface Joiner {
-  readonly incarnation: string;
+  readonly identity: Identity;
   readonly name: string;
 }
 
@@ -94,11 +117,11 @@ export interface Joiner {
 export async function joinOnce(
   address: string,
   token: JoinToken,
-  { incarnation, name }: Joiner,
+  { identity: { incarnation, keys }, name }: Joiner,
 ): Promise<Reached & { readonly credentials: Credentials }> {
   const reached = await fetchAuthority(address, token.authority);
   const { authority } = reached;
-  const wanted = requestKey(authority, incarnation);
+  const wanted = requestKey(authority, incarnation, keys);
   const client = bootstrapClient(address, new Trust({ authority, certificate: "", key: "" }));
   const about = { protocol: PROTOCOL, version, tokenId: token.id, secret: token.secret, incarnation, name };
   try {
