@@ -3,6 +3,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import type { CoordinatorMessage, NatsAccess } from "../../shared/protocol/messages.ts";
 import type { Incarnation } from "../../shared/protocol/view.ts";
 import type { ControlRequest } from "../../shared/rpc/clients.ts";
+import type { Peer } from "../../shared/security/names.ts";
 import { tokenState } from "../../shared/security/tokens.ts";
 import type { Sessions } from "../sessions.ts";
 import type { JoinLinks } from "./join-links.ts";
@@ -82,8 +83,20 @@ export class AccessControl {
       throw new LockstepError("LS_NO_WORKER", `There is no worker "${target}" with a session in this run.`, {
         hint: "See `npx lockstep status`.",
       });
-    this.#sessions.reject(worker.incarnation, "LS_REVOKED", "This worker was revoked.");
+    if (peer.role === "operator")
+      throw new LockstepError("LS_NOT_ALLOWED", `${worker.name} shows the coordinator's own certificate.`, {
+        hint: "Without it nobody could ask this coordinator for anything: end that worker on its machine.",
+      });
+    // Several workers may show one supplied certificate.
+    const shows = ({ incarnation, serial }: Peer): string => incarnation ?? serial;
+    for (const incarnation of this.#sessions.incarnations) {
+      const other = this.#sessions.peerOf(incarnation);
+      if (other !== null && shows(other) === shows(peer))
+        this.#sessions.reject(incarnation, "LS_REVOKED", "This worker was revoked.");
+    }
     this.#security.revokeWorker(peer, worker.name);
+    // The other workers of this machine may have come by the same token, and are to come back after a crash.
+    this.#links.keepLocal();
     return `${worker.name} (${worker.incarnation}) was revoked${peer.token === "" ? "" : `, and token ${peer.token} with it`}`;
   }
 }

@@ -34,16 +34,19 @@ export class JoinLinks {
       const { host, port } = this.#address;
       return lineOf(`lockstep://${hostPort(host, port)} --tls-ca CA.pem --tls-cert CERT.pem --tls-key KEY.pem`);
     }
-    const local = this.#keptOr("local-join", {
-      lifetime: null,
-      uses: null,
-      note: "workers of the coordinator's machine",
-    });
-    files.writeLine("local-join", local);
+    this.keepLocal();
     const printed = { lifetime: PRINTED_MILLIS, uses: null, note: "printed by the coordinator" };
     const join = start ? this.create(printed) : this.#keptOr("join", printed);
     files.writeLine("join", join);
     return lineOf(join);
+  }
+
+  /** Workers of this machine can join, also where their token was revoked. */
+  keepLocal(): void {
+    const { files, authorityHash } = this.#security;
+    if (authorityHash === null) return;
+    const token = { lifetime: null, uses: null, note: "workers of the coordinator's machine" };
+    files.writeLine("local-join", this.#keptOr("local-join", token));
   }
 
   /** The token of a file as long as it is valid, with the address of now. */

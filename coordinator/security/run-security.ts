@@ -89,7 +89,10 @@ export class RunSecurity {
   /** What pages beyond loopback ask for. */
   get httpToken(): string {
     const known = this.files.readLine("http-token");
-    if (known !== null && known !== "") return known;
+    return known !== null && known !== "" ? known : this.#newHttpToken();
+  }
+
+  #newHttpToken(): string {
     const made = randomBytes(24).toString("hex");
     this.files.writeText("http-token", made);
     return made;
@@ -124,7 +127,7 @@ export class RunSecurity {
     return this.#ofOwn().desk.renew(peer, request);
   }
 
-  /** From now on a worker is not let in any more, nor is anybody by its token. */
+  /** From now on a worker is not let in any more, nor is anybody by its token, and pages ask for another one than it knew. */
   revokeWorker(peer: Peer, name: string, now = Date.now()): void {
     const key = peer.incarnation ?? peer.serial;
     this.#revoked = revoke(
@@ -132,11 +135,16 @@ export class RunSecurity {
       { key, until: now + Math.max(this.#options.lifetime, CERTIFICATE_MILLIS), name },
       now,
     );
-    this.files.writeRevoked(this.#revoked);
-    if (this.#own?.tokens.list.some(({ id }) => id === peer.token)) this.#own.tokens.revoke(peer.token);
-    this.#options.onRevoked();
-    // It gets the time to hear why; new connections are refused from now on.
-    setTimeout(() => this.#gate?.dropRevoked(), FAREWELL_MILLIS).unref();
+    try {
+      this.files.writeRevoked(this.#revoked);
+      if (this.#own?.tokens.list.some(({ id }) => id === peer.token)) this.#own.tokens.revoke(peer.token);
+      this.#newHttpToken();
+    } finally {
+      // Also where a full disk keeps nothing of it: whoever runs now shuts it out.
+      this.#options.onRevoked();
+      // It gets the time to hear why; new connections are refused from now on.
+      setTimeout(() => this.#gate?.dropRevoked(), FAREWELL_MILLIS).unref();
+    }
   }
 
   close(): void {

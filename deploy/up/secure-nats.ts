@@ -44,7 +44,8 @@ export async function secureNats(
   const access = natsFileSchema.parse({
     url,
     authority: authority.certificate,
-    worker: known?.worker ?? { user: "worker", password: password() },
+    // Workers hear it over their sessions; one that was revoked knows the one before.
+    worker: { user: "worker", password: password() },
     watch: known?.watch ?? { user: "watch", password: password() },
   });
   files.writeText("nats.pem", equipped.certificate);

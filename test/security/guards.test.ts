@@ -14,12 +14,13 @@ import { servePages } from "../../shared/metrics/pages.ts";
 import { createMetrics } from "../../shared/metrics/registry.ts";
 import { channelOptions } from "../../shared/rpc/service.ts";
 import { Gate, type Refusal } from "../../shared/security/gate.ts";
+import { parseLink } from "../../shared/security/join-link.ts";
 import type { Peer } from "../../shared/security/names.ts";
 import { Trust } from "../../shared/security/trust.ts";
 import { renewCertificate } from "../../worker/coordinator-calls.ts";
 import { keepRenewed } from "../../worker/security/renewing.ts";
 import { needsNats, program } from "../broadcast/support.ts";
-import { A, B, codeOf, dial, failure, joiner, scratchDirectory, secured, status } from "./support.ts";
+import { A, B, dial, failure, greet, joiner, scratchDirectory, secured, status } from "./support.ts";
 
 describe("a certificate", () => {
   it("is renewed by itself, for a new key, and calls go on with it", { timeout: 20_000 }, async () => {
@@ -49,30 +50,32 @@ describe("a certificate", () => {
   });
 
   it("that was revoked loses its connections and gets no others, nor does anybody by its token", async () => {
-    const { address, access, token, join: enter, refusals } = await secured();
+    const { address, access, security, token, join: enter, refusals } = await secured();
     const [mine, others] = [token(), token()];
     const [bad, good] = [await enter(A, mine), await enter(B, others)];
-    const greet = (trust: Trust, incarnation: string) => {
-      const call = dial(address, trust).session();
-      const heard: string[] = [];
-      call.on("data", ({ kind }: { kind: string }) => heard.push(kind));
-      call.on("error", (error) => heard.push(codeOf(error)));
-      const hello = {
-        ...{ incarnation, name: incarnation, host: "h", pid: 1, version: "0", address: "127.0.0.1:1" },
-        ...{ httpAddress: "", labels: {}, promised: null, standing: null },
-      };
-      call.write({ kind: "hello", hello });
-      return heard;
-    };
-    const [heardBad, heardGood] = [greet(bad, A), greet(good, B)];
+    const [heardBad, heardGood] = [greet(address, bad, A), greet(address, good, B)];
     await vi.waitFor(() => expect([heardBad, heardGood]).toEqual([["access"], ["access"]]));
+    const known = security.httpToken;
     expect(access.control({ action: "worker-revoke", target: A, detail: "" })).toContain(mine.id);
+    expect(security.httpToken).not.toBe(known);
     await vi.waitFor(() => expect(heardBad).toContain("rejected"));
     await vi.waitFor(() => expect(heardGood).toEqual(["access", "access"]));
     expect(await failure(status(dial(address, bad)))).not.toBe("no failure");
     await vi.waitFor(() => expect(refusals.map(({ code }) => code)).toContain("LS_REVOKED"));
     expect(await failure(enter(A, mine))).toBe("LS_TOKEN_REVOKED");
     expect(JSON.parse((await status(dial(address, good))).json)).toEqual({ here: true });
+  });
+
+  it("that was revoked does not keep the other workers of its machine from coming back", async () => {
+    const { address, access, links, security, join: enter } = await secured();
+    links.announce(true);
+    const local = () => parseLink(security.files.readLine("local-join")!).token!;
+    const before = local();
+    const heard = greet(address, await enter(A, before), A);
+    await vi.waitFor(() => expect(heard).toEqual(["access"]));
+    access.control({ action: "worker-revoke", target: A, detail: "" });
+    expect(await failure(enter(B, before))).toBe("LS_TOKEN_REVOKED");
+    expect(await failure(enter(B, local()))).toBe("no failure");
   });
 });
 

@@ -1,10 +1,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Authority } from "../../coordinator/security/authority.ts";
 import { unary } from "../../shared/rpc/clients.ts";
 import { type CertificateFiles, suppliedTrust } from "../../shared/security/supplied.ts";
-import { dial, failure, HOUR, scratchDirectory, secured, status } from "./support.ts";
+import { A, B, dial, failure, greet, HOUR, scratchDirectory, secured, status } from "./support.ts";
 
 /** Files as a company's authority would issue them: names of machines, no word of Lockstep. */
 async function issue(authority: Authority, name: string, hosts: readonly string[]): Promise<CertificateFiles> {
@@ -38,6 +38,21 @@ describe("supplied certificates", () => {
     expect(await stop(supplied)).toBe("no failure");
     expect(stopped).toEqual(["enough"]);
     expect(() => security.tokens).toThrow(expect.objectContaining({ code: "LS_NO_TOKENS" }));
+  });
+
+  it("are revoked for all workers that show the same one, and the coordinator's own one is not", async () => {
+    const { authority } = await Authority.create("company");
+    const supplied = await issue(authority, "first", ["127.0.0.1"]);
+    const { address, access } = await secured({ supplied });
+    const own = greet(address, suppliedTrust(supplied), A);
+    const trust = suppliedTrust(await issue(authority, "second", ["10.0.0.2"]));
+    const others = [greet(address, trust, B), greet(address, trust, "c".repeat(16))];
+    await vi.waitFor(() => expect([own, ...others]).toEqual([["access"], ["access"], ["access"]]));
+    const revoke = (target: string) => access.control({ action: "worker-revoke", target, detail: "" });
+    expect(() => revoke(A)).toThrow(expect.objectContaining({ code: "LS_NOT_ALLOWED" }));
+    revoke(B);
+    await vi.waitFor(() => expect(others.map(([, next]) => next)).toEqual(["rejected", "rejected"]));
+    expect(own).not.toContain("rejected");
   });
 
   it("are not believed where they are another authority's, or name another machine", async () => {

@@ -77,7 +77,20 @@ export async function secured(more: Partial<SecurityOptions> = {}) {
     const identity = incarnation === A ? first : second;
     return new Trust((await joinOnce(address, by, { identity, name: incarnation })).credentials);
   };
-  return { directory, address, security, sessions, access, refusals, hellos, refused, stopped, token, join: join_ };
+  return {
+    directory,
+    address,
+    security,
+    sessions,
+    access,
+    links,
+    refusals,
+    hellos,
+    refused,
+    stopped,
+    token,
+    join: join_,
+  };
 }
 
 /** A client that is closed at the end of the test. */
@@ -85,6 +98,20 @@ export function dial(address: string, trust: Trust | null): CoordinatorClient {
   const client = coordinatorClient(address, { trust, ownConnection: true });
   onTestFinished(() => client.close());
   return client;
+}
+
+/** Opens a session. @returns kinds of messages and codes of errors, as they come */
+export function greet(address: string, trust: Trust, incarnation: string): string[] {
+  const call = dial(address, trust).session();
+  const heard: string[] = [];
+  call.on("data", ({ kind }: { kind: string }) => heard.push(kind));
+  call.on("error", (error) => heard.push(codeOf(error)));
+  const hello = {
+    ...{ incarnation, name: incarnation, host: "h", pid: 1, version: "0", address: "127.0.0.1:1" },
+    ...{ httpAddress: "", labels: {}, promised: null, standing: null },
+  };
+  call.write({ kind: "hello", hello });
+  return heard;
 }
 
 export const status = (client: CoordinatorClient): Promise<{ readonly json: string }> =>
