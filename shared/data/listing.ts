@@ -6,7 +6,7 @@ import { FOLDS_FILE, NAMES_FILE, SHAPE_FILE } from "./stl10.ts";
 
 /**
  * What a machine without the data set needs to know of it: its small files, and a SHA-256 of every image of both splits,
- * so that any part of it can be fetched from anybody and checked. On the wire: u32 length (little-endian) of a JSON
+ * so that any part of it can be fetched from anybody and checked. A run that holds images out lists no test images. On the wire: u32 length (little-endian) of a JSON
  * header, the header, then 32 bytes for each training and each test image.
  */
 export interface DataListing {
@@ -32,7 +32,7 @@ const LABELS = ["train_y.bin", "test_y.bin"] as const;
 /** Files that travel whole, with the listing; nothing else that a peer names ever becomes a path. */
 export const SMALL_FILES = [...LABELS, NAMES_FILE, FOLDS_FILE, SHAPE_FILE] as const;
 
-const count = z.number().int().min(1).max(MOST_IMAGES);
+const count = z.number().int().min(0).max(MOST_IMAGES);
 const headerSchema = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   imageBytes: z
@@ -40,7 +40,7 @@ const headerSchema = z.strictObject({
     .int()
     .min(1)
     .max(2 ** 30),
-  counts: z.strictObject({ train: count, test: count }),
+  counts: z.strictObject({ train: count.min(1), test: count }),
   small: z.partialRecord(z.enum(SMALL_FILES), z.base64()),
 });
 
@@ -64,7 +64,7 @@ export function decodeListing(bytes: Buffer): DataListing {
     const small = Object.fromEntries(
       Object.entries(texts).map(([name, text]) => [name, Buffer.from(text ?? "", "base64")]),
     );
-    if (small["train_y.bin"]?.length !== train || small["test_y.bin"]?.length !== test)
+    if (small["train_y.bin"]?.length !== train || (small["test_y.bin"]?.length ?? 0) !== test)
       throw new RangeError("its labels are not one for each image");
     const middle = train * HASH_BYTES;
     return { ...header, small, hashes: { train: hashes.subarray(0, middle), test: hashes.subarray(middle) } };

@@ -40,7 +40,7 @@ export class Split {
     if (!(Number.isInteger(id) && id >= 0 && id < this.count)) {
       throw new RangeError(`image ${id} of the ${this.count} in ${this.#file}`);
     }
-    this.#fill(this.#places === null ? id : this.#places[id]!);
+    this.#fill(this.placeOf(id));
     const planes = this.#planes;
     const { channels, height, width } = this.shape;
     const line = width * channels;
@@ -52,6 +52,11 @@ export class Split {
         for (const end = from + height; from < end; from++, to += line) into[to] = planes[from]!;
       }
     }
+  }
+
+  /** Where image `id` stands in the file `<name>_X.bin`. */
+  placeOf(id: number): number {
+    return this.#places === null ? id : this.#places[id]!;
   }
 
   close(): void {

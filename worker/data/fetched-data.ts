@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { trainingSha256 } from "../../shared/data/dataset.ts";
+import { type Dataset, openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
 import {
   type DataListing,
   decodeListing,
@@ -12,6 +12,7 @@ import {
   otherData,
 } from "../../shared/data/listing.ts";
 import type { SplitName } from "../../shared/data/split.ts";
+import { evaluatedOn, type TrainingPart } from "../../shared/data/training-part.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { deal } from "../../shared/plan/deal.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
@@ -29,6 +30,7 @@ interface DealtRecipe {
   readonly seed: number;
   readonly shards: number;
   readonly data: { readonly sha256: string };
+  readonly trainingPart?: TrainingPart | undefined;
 }
 
 /**
@@ -49,13 +51,14 @@ export async function dataFor(options: {
 }): Promise<{ readonly directory: string; readonly fetched: FetchedData | null }> {
   const { named, usual, trusted, recipe, run, cache, channel } = options;
   const wanted = recipe.data.sha256;
+  const heldOut = evaluatedOn(recipe.trainingPart) === "held-out";
   if (named !== null && named !== FETCH) {
     const found = await trainingSha256(named).catch(() => null);
     // A directory that cannot be read is named by whoever opens it, file by file.
     if (found !== null && found !== wanted) throw otherData(named, found, wanted);
     return { directory: named, fetched: null };
   }
-  const whole = named === null && existsSync(join(usual, "test_X.bin"));
+  const whole = named === null && existsSync(join(usual, `${heldOut ? "train" : "test"}_X.bin`));
   const local = whole ? (trusted ? wanted : await trainingSha256(usual).catch(() => null)) : null;
   if (local === wanted) return { directory: usual, fetched: null };
   const fetched = await FetchedData.open(join(cache, "data", `run-${wanted.slice(0, 32)}`), run, recipe, channel);
@@ -74,6 +77,8 @@ export class FetchedData {
   readonly #run: string;
   readonly #listing: DataListing;
   readonly #channel: Channel;
+  /** For labels and places; no image is read through it. */
+  readonly #dataset: Dataset;
   readonly #dealt: readonly Int32Array[];
   readonly #there: Record<SplitName, Uint8Array>;
   /** Shards whose training images are all there. */
@@ -86,13 +91,13 @@ export class FetchedData {
     this.#run = run;
     this.#listing = listing;
     this.#channel = channel;
-    const labels = Uint8Array.from(listing.small["train_y.bin"]!, (label) => label - 1);
-    this.#dealt = deal(labels, recipe.shards, recipe.seed);
+    this.#dataset = openDataset(directory, recipe.trainingPart);
+    this.#dealt = deal(this.#dataset.train.labels, recipe.shards, recipe.seed);
     const { train, test } = listing.counts;
     this.#there = { train: new Uint8Array(train), test: new Uint8Array(test) };
   }
 
-  /** @throws LockstepError LS_DATA_FETCH, LS_DATA_LISTING, LS_DATA_DIFFERS */
+  /** @throws LockstepError LS_DATA_FETCH, LS_DATA_LISTING, LS_DATA_DIFFERS, or as openDataset */
   static async open(directory: string, run: string, recipe: DealtRecipe, channel: Channel): Promise<FetchedData> {
     const listing = await again("the list of its images", async () => {
       const parts: Buffer[] = [];
@@ -112,6 +117,8 @@ export class FetchedData {
       renameSync(temporary, join(directory, name));
     }
     for (const split of ["train", "test"] as const) {
+      // Where a run holds images out, the test images of others may lie there.
+      if (listing.counts[split] === 0) continue;
       const file = await open(join(directory, `${split}_X.bin`), "a");
       await file.truncate(listing.counts[split] * listing.imageBytes).finally(() => file.close());
     }
@@ -122,16 +129,18 @@ export class FetchedData {
   shards({ from, to }: ShardRange): Promise<void> | null {
     const lacking = range(from, to).filter((shard) => !this.#whole.has(shard));
     if (lacking.length === 0) return null;
-    const coming = this.#ensure("train", () => lacking.flatMap((shard) => [...(this.#dealt[shard] ?? [])]));
+    const { train } = this.#dataset;
+    const wanted = () => lacking.flatMap((shard) => [...(this.#dealt[shard] ?? [])].map((id) => train.placeOf(id)));
+    const coming = this.#ensure("train", wanted);
     return (coming ?? Promise.resolve()).then(() => {
       for (const shard of lacking) this.#whole.add(shard);
     });
   }
 
-  /** Null where these test images are there, else a promise of it. */
+  /** Null where these images of the evaluation are there, else a promise of it. */
   test(from: number, to: number): Promise<void> | null {
-    const end = Math.min(to, this.#listing.counts.test);
-    return this.#ensure("test", () => range(from, end));
+    const { test } = this.#dataset;
+    return this.#ensure(test.name, () => range(from, Math.min(to, test.count)).map((id) => test.placeOf(id)));
   }
 
   #ensure(split: SplitName, wanted: () => number[]): Promise<void> | null {
