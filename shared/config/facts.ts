@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { availableParallelism, freemem, totalmem } from "node:os";
 import { join } from "node:path";
 import { type Dataset, trainingSha256 } from "../data/dataset.ts";
-import type { ImageShape } from "../data/split.ts";
+import type { ImageShape, Split } from "../data/split.ts";
 import { multipliesBfloat16 } from "../process/instruction-set.ts";
 import type { ConfigFile } from "./files.ts";
 
@@ -14,7 +14,7 @@ export interface DatasetFacts extends ImageShape {
   readonly trainImages: number;
   readonly testImages: number;
   readonly classes: number;
-  /** Per channel, of the training pixels in 0..1. */
+  /** Per channel, of the pixels that are trained on, in 0..1. */
   readonly mean: readonly number[];
   readonly deviation: readonly number[];
 }
@@ -43,7 +43,7 @@ export interface RunFacts {
 /** Reads the training files once or twice: hash and pixel statistics. */
 export async function datasetFacts(dataset: Dataset): Promise<DatasetFacts> {
   const { directory, shape, train, test, classNames } = dataset;
-  const statistics = await channelStatistics(join(directory, "train_X.bin"), shape);
+  const statistics = await channelStatistics(join(directory, "train_X.bin"), train);
   return {
     directory,
     sha256: await trainingSha256(directory),
@@ -55,16 +55,22 @@ export async function datasetFacts(dataset: Dataset): Promise<DatasetFacts> {
   };
 }
 
-/** Mean and deviation of each channel's pixels in 0..1, to four decimals: exact sums over a histogram of bytes. */
-async function channelStatistics(file: string, { channels, height, width }: ImageShape) {
+/**
+ * Mean and deviation of each channel's pixels in 0..1, to four decimals: exact sums over a histogram of bytes. What is held
+ * out, or in other folds, does not count.
+ */
+async function channelStatistics(file: string, train: Split) {
+  const { channels, height, width } = train.shape;
   const plane = height * width;
+  const trained = new Set(Array.from({ length: train.count }, (_, id) => train.placeOf(id)));
   const histogram = Array.from({ length: channels }, () => new Float64Array(256));
   let position = 0;
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
     for (let from = 0; from < chunk.length; ) {
       const counts = histogram[Math.floor(position / plane) % channels]!;
       const to = Math.min(chunk.length, from + plane - (position % plane));
-      for (let i = from; i < to; i++) counts[chunk[i]!]!++;
+      const isTrained = trained.has(Math.floor(position / (plane * channels)));
+      for (let i = from; isTrained && i < to; i++) counts[chunk[i]!]!++;
       position += to - from;
       from = to;
     }

@@ -32,6 +32,27 @@ describe("facts", () => {
     });
   });
 
+  it("leave out the pixels of images that are held out", async () => {
+    const directory = writeSmallSet(temporary("facts"), {
+      shape: { channels: 1, height: 2, width: 3 },
+      train: [1, 2, 1, 2, 1, 2],
+      test: [2],
+    });
+    const [part, trained] = [{ kind: "holdOut", oneIn: 3, seed: 1 } as const, new Uint8Array(6)];
+    const dataset = openDataset(directory, part);
+    const facts = await datasetFacts(dataset);
+    let sum = 0;
+    for (let id = 0; id < dataset.train.count; id++) {
+      dataset.train.read(id, trained);
+      sum += trained.reduce((total, byte) => total + byte, 0) / 6 / 255;
+    }
+    expect(dataset.train.count).toBe(4);
+    expect(facts.mean[0]).toBeCloseTo(sum / 4, 4);
+    const whole = openDataset(directory);
+    expect((await datasetFacts(whole)).mean[0]).not.toBe(facts.mean[0]);
+    for (const { close } of [dataset, whole]) close();
+  });
+
   it.skipIf(real === undefined || !existsSync(join(real, "train_X.bin")))(
     "of STL-10 are the published ones",
     async () => {
