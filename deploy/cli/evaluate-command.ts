@@ -4,6 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { usage } from "../../shared/config/options.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
+import type { TrainingPart } from "../../shared/data/training-part.ts";
 import { type Checkpoint, findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
 import { type Compared, compare } from "../../worker/evaluation/comparison.ts";
 import { type Evaluated, evaluateCheckpoint } from "../../worker/evaluation/evaluate.ts";
@@ -49,7 +50,7 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
         checkpoint,
         dataDirectory,
         part,
-        heldOut: heldOutOf(checkpoint, options.temperatureFrom),
+        heldOut: heldOutOf(checkpoint, part, options.temperatureFrom),
         outDirectory,
         processes,
         devices,
@@ -75,11 +76,11 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
   }
 }
 
-function heldOutOf({ config }: Checkpoint, run: string | undefined): Predictions | null {
+function heldOutOf({ config }: Checkpoint, part: TrainingPart | null, run: string | undefined): Predictions | null {
   if (run === undefined) return null;
   if (config === null)
     throw usage("--temperature-from needs checkpoints of runs: a model alone does not say its data.");
-  return heldOutPredictions(runDirectory(run), config.recipe);
+  return heldOutPredictions(runDirectory(run), { data: config.recipe.data, trainingPart: part ?? undefined });
 }
 
 function examinedOf(text: string): number {

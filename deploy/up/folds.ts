@@ -5,6 +5,7 @@ import { type RunOptions, usage } from "../../shared/config/options.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { writeWhole } from "../../worker/evaluation/whole-file.ts";
+import { configDifferences, differencesText } from "../diff/config-differences.ts";
 import { newRunId, type PreparedRun, prepareRun, readRunConfig } from "./prepare.ts";
 import { prepareResume } from "./prepare-resume.ts";
 import { percent } from "./text.ts";
@@ -37,7 +38,7 @@ const summarySchema = z.object({
  * STL-10's own protocol: a run for each fold of the data set, trained on that fold alone and evaluated on the test images,
  * one after the other in `fold-<k>` below the directory. Runs that have ended stay, one that was interrupted goes on. Gives
  * the exit code of the run that did not end, or 0.
- * @throws LockstepError LS_USAGE, LS_FOLDS where a run has no accuracy, or what a run throws
+ * @throws LockstepError LS_USAGE, LS_FOLDS where a run has no accuracy or would have another recipe, or what a run throws
  */
 export async function upFolds(
   options: RunOptions,
@@ -56,7 +57,9 @@ export async function upFolds(
       const prepare = (signal: AbortSignal): Promise<PreparedRun> =>
         begun
           ? prepareResume(out, {}, false)
-          : prepareRun({ ...options, holdOut: undefined, fold, out }, extras, signal);
+          : prepareRun({ ...options, holdOut: undefined, fold, out }, extras, signal).then((prepared) =>
+              alike(prepared, join(directory, "fold-1")),
+            );
       const code = await up(prepare, { ...here, resumed: begun });
       if (code !== 0) return code;
     }
@@ -72,6 +75,28 @@ export async function upFolds(
   tell(directory, summarizeFolds(results), here.json);
   return 0;
 }
+
+/**
+ * A mean over different recipes would say nothing. Folds of different sizes have different lengths: these are not compared.
+ * @throws LockstepError LS_FOLDS
+ */
+function alike(prepared: PreparedRun, first: string): PreparedRun {
+  if (!existsSync(join(first, "config.json"))) return prepared;
+  const { recipe } = readRunConfig(first);
+  if (recipe.data.trainImages !== prepared.config.recipe.data.trainImages) return prepared;
+  const changed = configDifferences(recipe, prepared.config.recipe).filter(({ path }) => !OF_ONE_FOLD.test(path));
+  if (changed.length === 0) return prepared;
+  throw new LockstepError(
+    "LS_FOLDS",
+    `The folds in ${first} and after have another recipe: ${differencesText(changed)}.`,
+    {
+      hint: "Give the options that they were begun with, or another --out.",
+      exitCode: 2,
+    },
+  );
+}
+
+const OF_ONE_FOLD = /^(trainingPart\b|augmentation\.(mean|deviation)\b)/;
 
 /** Pure: mean and spread over folds. */
 export function summarizeFolds(folds: readonly FoldResult[]): FoldsResult {

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { usage } from "../../shared/config/options.ts";
 import type { Recipe } from "../../shared/config/schema.ts";
+import { evaluatedOn } from "../../shared/data/training-part.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { decodePredictions, PREDICTIONS_FILE, type Predictions } from "../../worker/evaluation/predictions.ts";
 import { readRunConfig } from "./prepare.ts";
@@ -9,9 +11,18 @@ import { readRunConfig } from "./prepare.ts";
  * What a selection run says about the training images that it held out: a temperature for a run on all of them is fitted to
  * that.
  * @param directory of the selection run
- * @throws LockstepError LS_HELD_OUT (exit code 2) where it held nothing out, has other data or classes, or was not evaluated
+ * @param recipe of the run whose report is scaled, with the part of the images that it is evaluated by
+ * @throws LockstepError LS_HELD_OUT (exit code 2) where it held nothing out, has other data or classes, or was not evaluated;
+ * LS_USAGE where the report is itself about held-out images, whose calibration would then be fitted to themselves
  */
-export function heldOutPredictions(directory: string, { data }: Pick<Recipe, "data">): Predictions {
+export function heldOutPredictions(directory: string, given: Pick<Recipe, "data" | "trainingPart">): Predictions {
+  const { data, trainingPart } = given;
+  if (evaluatedOn(trainingPart) === "held-out") {
+    throw usage(
+      "--temperature-from is for a run that is evaluated on the test images; this one is evaluated on held-out ones.",
+      "Leave it out, or leave --hold-out out.",
+    );
+  }
   const { recipe } = readRunConfig(directory);
   const file = join(directory, "report", PREDICTIONS_FILE);
   const problem =

@@ -14,8 +14,11 @@ import type { Tip } from "../../shared/protocol/view.ts";
 import { type ConfigDifference, differencesText } from "../diff/config-differences.ts";
 import { newRunDirectory, newRunId, type PreparedRun } from "./prepare.ts";
 
-/** Changes of these would give the state another form. */
-const FORM = /^(model\.(name|sourceSha256|options)|optimizer\.kind$|ema$|data\.)/;
+/**
+ * Changes of these would give the state another form, or belie what the new run says of its images: a state that was trained
+ * on an image cannot be judged by it.
+ */
+const FORM = /^(model\.(name|sourceSha256|options)|optimizer\.kind$|ema$|data\.|trainingPart)/;
 
 interface ParentRun {
   readonly directory: string;
@@ -38,10 +41,7 @@ export async function prepareFork(
   const form = changed.filter(({ path }) => FORM.test(path));
   if (form.length > 0) {
     const differences = differencesText(form);
-    throw refusal(
-      "LS_FORK_FORM",
-      `A state of ${parent.config.runId} has another form than this recipe's: ${differences}`,
-    );
+    throw refusal("LS_FORK_FORM", `A state of ${parent.config.runId} does not fit this recipe: ${differences}`);
   }
   const { facts, checkpoint } = await stateOf(parent);
   const { tip } = checkpoint;

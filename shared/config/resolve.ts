@@ -43,6 +43,9 @@ export function resolveConfig(
       exitCode: 2,
     });
   }
+  if (part?.kind === "holdOut" && options.holdOut !== undefined && Math.abs(1 / part.oneIn - options.holdOut) > 1e-3) {
+    notes.push(`--hold-out ${options.holdOut} holds out one in ${part.oneIn} training images.`);
+  }
   const base = baseOf(options, fromFile);
   const settings = { ...base, ...settingsOf(fromFile) };
   const explicitBatch = options.batch ?? fromFile.batch;

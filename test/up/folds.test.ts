@@ -28,8 +28,19 @@ test("--folds trains on each fold alone, leaves runs that have ended and makes t
   writeFileSync(join(data, "fold_indices.txt"), `${ids(0, 1)}\n${ids(1, 3)}\n`);
   const config = join(place.path, "config.json");
   writeFileSync(config, JSON.stringify({ place: { evaluation: { batch: 20, examined: 0 } } }));
-  const run = async () => {
-    const recipe = ["--model", "alexnet", "--batch", "16", "--shards", "4", "--steps", "3", "--config", config];
+  const run = async (steps = 3, wanted = 0) => {
+    const recipe = [
+      "--model",
+      "alexnet",
+      "--batch",
+      "16",
+      "--shards",
+      "4",
+      "--steps",
+      String(steps),
+      "--config",
+      config,
+    ];
     const process = lockstep([
       "up",
       "--folds",
@@ -44,7 +55,8 @@ test("--folds trains on each fold alone, leaves runs that have ended and makes t
       ...recipe,
     ]);
     const { code } = await process.ended;
-    expect(code, process.err()).toBe(0);
+    expect(code, process.err()).toBe(wanted);
+    if (wanted !== 0) return { err: process.err() };
     return JSON.parse(process.out().trim().split("\n").at(-1)!) as Record<string, unknown>;
   };
   const first = await run();
@@ -62,6 +74,7 @@ test("--folds trains on each fold alone, leaves runs that have ended and makes t
 
   const kept = statSync(join(out, "fold-1", "summary.json")).mtimeMs;
   rmSync(join(out, "fold-2"), { recursive: true });
+  expect((await run(4, 2)).err).toContain("another recipe: steps 3 -> 4");
   const again = await run();
   expect(statSync(join(out, "fold-1", "summary.json")).mtimeMs).toBe(kept);
   const hash = (result: object) =>

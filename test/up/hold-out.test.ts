@@ -64,6 +64,12 @@ test("a run with --hold-out trains, evaluates and reports without any test image
   });
   expect(readFileSync(join(chosen.out, "report", "report.html"), "utf8")).toContain("held out");
 
+  const itself = await run("itself", blind, ["--hold-out", "0.25", "--temperature-from", chosen.out]);
+  expect([itself.code, itself.err]).toEqual([2, expect.stringContaining("evaluated on held-out ones")]);
+  const redrawn = lockstep(["resume", chosen.out, "--fork", "--hold-out", "0.25", "--seed", "8", "--steps", "9"]);
+  expect((await redrawn.ended).code).toBe(2);
+  expect(redrawn.err()).toContain("does not fit this recipe: trainingPart.seed 7 -> 8");
+
   const final = await run("final", data, ["--seed", "7", "--temperature-from", chosen.out]);
   expect(final.code, final.err).toBe(0);
   expect(summaryOf(final.out)).toMatchObject({ evaluatedOn: "test", testImages: 20 });
