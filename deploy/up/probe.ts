@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { type CoordinatorClient, coordinatorClient, type Done, unary } from "../../shared/rpc/clients.ts";
-import type { grpc } from "../../shared/rpc/service.ts";
+import { grpc } from "../../shared/rpc/service.ts";
 import { Trust } from "../../shared/security/trust.ts";
 import { type RunStatus, runStatusSchema } from "./status.ts";
 
@@ -115,9 +115,21 @@ export class Probe {
       this.#client = coordinatorClient(address, { trust });
     }
     const client = this.#client;
-    return unary((done) => call(client, { deadline: Date.now() + CALL_MILLIS }, done));
+    const asked = unary<Answer>((done) => call(client, { deadline: Date.now() + CALL_MILLIS }, done));
+    return asked.catch((error: { readonly code?: grpc.status }) => {
+      // Its certificate may have ended; there is a newer one in the run's directory.
+      if (tls && client === this.#client && UNREACHED.includes(error.code)) this.close();
+      throw error;
+    });
   }
 }
+
+/** What a call ends with that did not get to the coordinator. */
+const UNREACHED: readonly (grpc.status | undefined)[] = [
+  grpc.status.UNAVAILABLE,
+  grpc.status.CANCELLED,
+  grpc.status.DEADLINE_EXCEEDED,
+];
 
 const NOT_OWNER = "the run is secured, and its folder security/ cannot be read: only its owner may ask";
 

@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import { connect } from "nats";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
+import { Probe } from "../../deploy/up/probe.ts";
 import { secureNats } from "../../deploy/up/secure-nats.ts";
 import { Broadcaster } from "../../shared/broadcast/broadcaster.ts";
 import { listen } from "../../shared/broadcast/listener.ts";
@@ -20,7 +21,7 @@ import { Trust } from "../../shared/security/trust.ts";
 import { renewCertificate } from "../../worker/coordinator-calls.ts";
 import { keepRenewed } from "../../worker/security/renewing.ts";
 import { needsNats, program } from "../broadcast/support.ts";
-import { A, B, dial, failure, greet, joiner, scratchDirectory, secured, status } from "./support.ts";
+import { A, B, dial, failure, greet, HOUR, joiner, scratchDirectory, secured, status } from "./support.ts";
 
 describe("a certificate", () => {
   it("is renewed by itself, for a new key, and calls go on with it", { timeout: 20_000 }, async () => {
@@ -47,6 +48,20 @@ describe("a certificate", () => {
     const trust = new Trust(await authority.equip({ role: "worker", name: A }, -1000));
     expect(await failure(status(dial(address, trust)))).not.toBe("no failure");
     await vi.waitFor(() => expect(refusals.map(({ code }) => code)).toContain("LS_UNKNOWN_AUTHORITY"));
+  });
+
+  it("of whoever asks for hours is read again once it has ended", { timeout: 20_000 }, async () => {
+    const { address, directory, security } = await secured();
+    writeFileSync(join(directory, "endpoints.json"), JSON.stringify({ coordinator: address, tls: true }));
+    const authority = await security.files.authority("r");
+    const operator = async (lifetime: number) =>
+      security.files.writeOperator(new Trust(await authority.equip({ role: "operator", name: "operator" }, lifetime)));
+    const probe = Probe.ofDirectory(directory, null);
+    onTestFinished(() => probe.close());
+    await operator(-1000);
+    await expect(probe.control("token-list", "", "")).rejects.toThrow();
+    await operator(HOUR);
+    expect(await probe.control("token-list", "", "")).toBe("[]");
   });
 
   it("that was revoked loses its connections and gets no others, nor does anybody by its token", async () => {
