@@ -23,8 +23,11 @@ export interface WorkerOptions {
   readonly data: string | null;
 }
 
-/** @throws LockstepError LS_USAGE */
-export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
+/**
+ * @param env LOCKSTEP_JOIN is --join where that is a secret, which arguments are not
+ * @throws LockstepError LS_USAGE
+ */
+export function parseWorkerOptions(args: readonly string[], env = process.env): WorkerOptions {
   try {
     const { values } = parseArgs({
       args: [...args],
@@ -42,9 +45,10 @@ export function parseWorkerOptions(args: readonly string[]): WorkerOptions {
         "insecure-test-network": { type: "boolean", default: false },
       },
     });
-    if (values.join === undefined) throw new Error("--join is needed");
+    const join = values.join ?? env.LOCKSTEP_JOIN;
+    if (join === undefined) throw new Error("--join is needed");
     return {
-      join: values.join,
+      join,
       name: values.name ?? `${hostname()}-${process.pid}`,
       host: hostname(),
       listen: values.listen ?? null,

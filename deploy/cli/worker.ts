@@ -1,7 +1,9 @@
+import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { usage } from "../../shared/config/options.ts";
+import { sentenceOf } from "../../shared/errors.ts";
 import { hostPort, splitAddress } from "../../shared/process/addresses.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
 import { parseLink } from "../../shared/security/join-link.ts";
@@ -31,7 +33,7 @@ export function registerWorker(program: Command): void {
     .description("a worker, or one for each device, that joins a run, on this machine or another one")
     .requiredOption(
       "--join <link|file>",
-      "lockstep://host:port/token as the coordinator printed it, or the run's endpoints.json, or host:port on this machine",
+      "lockstep://host:port/token as the coordinator printed it, a file that holds it, the run's endpoints.json, or host:port on this machine",
     )
     .option("--name <name>", "how it is called in displays and metrics (default: host and process id)")
     .option(
@@ -48,7 +50,11 @@ export function registerWorker(program: Command): void {
     .action(async (options: WorkerCommandOptions) => {
       const network = networkOf(options);
       const { advertise, ports, http, certificates, insecure } = network;
-      const args = ["--join", joinOf(options.join, insecure || certificates.length > 0)];
+      const link = joinOf(options.join, insecure || certificates.length > 0);
+      // A token is a secret, and everybody on a machine sees the arguments of all its processes.
+      const secret = link.startsWith("lockstep://");
+      const args = secret ? [] : ["--join", link];
+      const env: Record<string, string> = secret ? { LOCKSTEP_JOIN: link } : {};
       if (options.listen !== undefined) args.push("--listen", options.listen);
       if (advertise !== null) args.push("--advertise", advertise);
       if (ports !== null) args.push("--ports", ports);
@@ -58,8 +64,8 @@ export function registerWorker(program: Command): void {
       if (options.data !== undefined) args.push("--data", options.data);
       if (insecure) args.push("--insecure-test-network");
       process.exitCode = await (options.devices === undefined
-        ? inForeground("worker/main.js", args, computeEnvironment({ device: "cpu", threads: 1 }))
-        : keepWorkers(groupOf(options, options.devices, args)));
+        ? inForeground("worker/main.js", args, { ...env, ...computeEnvironment({ device: "cpu", threads: 1 }) })
+        : keepWorkers({ ...groupOf(options, options.devices, args), env }));
     });
 }
 
@@ -85,11 +91,13 @@ function groupOf(options: WorkerCommandOptions, list: string, args: readonly str
 }
 
 /**
+ * What a worker joins by: its link, also out of a file, or an address without a token.
  * @param anywhere beyond this machine without a token: certificates are supplied
  * @throws LockstepError LS_USAGE, LS_JOIN_LINK, LS_NOT_LOOPBACK
  */
-function joinOf(text: string, anywhere: boolean): string {
-  if (text.endsWith(".json")) return text;
+export function joinOf(given: string, anywhere: boolean): string {
+  if (given.endsWith(".json")) return given;
+  const text = existsSync(given) ? lineIn(given) : given;
   if (text.startsWith("lockstep://")) {
     const { token, address } = parseLink(text);
     return token === null && anywhere ? address : text;
@@ -98,4 +106,15 @@ function joinOf(text: string, anywhere: boolean): string {
   if (address === null) throw usage(`--join must be a link, host:port or an endpoints.json; it is "${text}".`);
   requireLoopback(address.host, anywhere);
   return hostPort(address.host, address.port);
+}
+
+/** The link in a file, which may hold the whole line that the coordinator printed. @throws LockstepError LS_USAGE */
+function lineIn(file: string): string {
+  try {
+    const link = /lockstep:\/\/\S+/.exec(readFileSync(file, "utf8"))?.[0];
+    if (link !== undefined) return link;
+  } catch (error) {
+    throw usage(`${file} cannot be read: ${sentenceOf(error)}.`);
+  }
+  throw usage(`${file} holds no lockstep://host:port/token.`);
 }

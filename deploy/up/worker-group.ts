@@ -15,6 +15,8 @@ export interface GroupOptions {
   readonly name: string;
   /** Program and arguments of a worker, without its name. */
   readonly command: readonly string[];
+  /** Of each worker, beside what its device needs. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Where each worker's output goes. */
   readonly logs: string;
   readonly policy: RestartPolicy;
@@ -47,7 +49,7 @@ export async function keepWorkers(options: GroupOptions): Promise<number> {
     const spec = {
       name,
       command: () => [...command, "--name", name],
-      env: computeEnvironment({ device: devices[index]!, threads: 1 }),
+      env: { ...options.env, ...computeEnvironment({ device: devices[index]!, threads: 1 }) },
       logFile: join(logs, `${name}.log`),
     };
     const over = (end: Over) => {

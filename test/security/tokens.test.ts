@@ -1,7 +1,12 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { Tokens } from "../../coordinator/security/token-book.ts";
+import { joinOf } from "../../deploy/cli/worker.ts";
 import { formatLink, parseLink } from "../../shared/security/join-link.ts";
 import { parseLifetime, secretHash, type TokenRecord, tokenState, useToken } from "../../shared/security/tokens.ts";
+import { parseWorkerOptions } from "../../worker/options.ts";
+import { scratchDirectory } from "./support.ts";
 
 const HASH = "ab".repeat(32);
 const SECRET = "0123456789abcdef0123456789abcdef";
@@ -21,6 +26,16 @@ describe("the link by which a machine joins", () => {
     const link = formatLink(host, 7400, token);
     expect(link).toBe(`${beginning}ls1-${HASH}-11112222-${SECRET}`);
     expect(parseLink(link)).toEqual({ address: beginning.slice(11, -1), token });
+  });
+
+  it("is read from a file that holds the printed line, and reaches the worker's process past its arguments", () => {
+    const link = formatLink("10.0.0.1", 7400, { authority: HASH, id: "11112222", secret: SECRET });
+    const file = join(scratchDirectory(), "line");
+    writeFileSync(file, `npx lockstep worker --join ${link}\n`);
+    expect(joinOf(file, false)).toBe(link);
+    expect(parseWorkerOptions([], { LOCKSTEP_JOIN: link }).join).toBe(link);
+    writeFileSync(file, "something else\n");
+    expect(() => joinOf(file, false)).toThrow(code("LS_USAGE"));
   });
 
   it("may have no token, where certificates are supplied", () => {
