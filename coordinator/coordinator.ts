@@ -189,7 +189,7 @@ export async function runCoordinator(
     await withRoom(place.timing.maxWait, () => {
       // One that was frozen while somebody took over must not draw the workers to itself.
       store.checkRuling();
-      joinLine = links?.announce(options.start) ?? null;
+      joinLine = links?.announce(options.start, process.stderr.isTTY) ?? null;
       directory.writeJson("endpoints.json", endpoints);
     });
     const page = `${pagesAt.guard === null ? "http" : "https"}://${pages.address}/`;

@@ -26,9 +26,10 @@ export class JoinLinks {
   /**
    * Writes the files that others read: the link for workers of this machine, and the line for other machines, which is new
    * when a person starts the run.
+   * @param openly whoever reads the answer may know the secret: it stays out of logs
    * @returns what a person is to type on another machine
    */
-  announce(start: boolean): string {
+  announce(start: boolean, openly: boolean): string {
     const { files, authorityHash } = this.#security;
     if (authorityHash === null) {
       const { host, port } = this.#address;
@@ -38,7 +39,7 @@ export class JoinLinks {
     const printed = { lifetime: PRINTED_MILLIS, uses: null, note: "printed by the coordinator" };
     const join = start ? this.create(printed) : this.#keptOr("join", printed);
     files.writeLine("join", join);
-    return lineOf(join);
+    return lineOf(openly ? join : `FILE (a copy of ${files.at("join")})`);
   }
 
   /** Workers of this machine can join, also where their token was revoked. */

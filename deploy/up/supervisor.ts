@@ -183,13 +183,17 @@ export class Supervisor {
     this.#display.status(status);
   }
 
-  /** The coordinator has written the line before it answers. It holds a secret: it goes to this terminal alone. */
+  /** The coordinator has written the line before it answers. It holds a secret: it goes to a terminal, and into no log. */
   #sayJoin(): void {
     const { directory, config, network = LOCAL_NETWORK } = this.#options;
     if (this.#saidJoin || !isSecured(config.place.listen, network)) return;
     this.#saidJoin = true;
     const link = readJoinLink(directory);
-    if (link !== null) this.#display.note(`On another machine: npx lockstep worker --join ${link}`);
+    if (link === null) return;
+    const line = process.stderr.isTTY
+      ? `npx lockstep worker --join ${link}`
+      : `npx lockstep worker --join FILE (a copy of ${join(directory, "security", "join")})`;
+    this.#display.note(`On another machine: ${line}`);
   }
 
   /** Without any worker, here or joined from elsewhere, the run cannot go on. */

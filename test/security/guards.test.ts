@@ -83,7 +83,8 @@ describe("a certificate", () => {
 
   it("that was revoked does not keep the other workers of its machine from coming back", async () => {
     const { address, access, links, security, join: enter } = await secured();
-    links.announce(true);
+    expect(links.announce(true, true)).toContain("/ls1-");
+    expect(links.announce(false, false), "for a log").not.toContain("ls1-");
     const local = () => parseLink(security.files.readLine("local-join")!).token!;
     const before = local();
     const heard = greet(address, await enter(A, before), A);
