@@ -18,7 +18,7 @@ import { deal } from "../../shared/plan/deal.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
 import { type Channel, piecesOf } from "../coordinator-calls.ts";
 
-/** Attempts for one portion, with a pause between them: the coordinator may be away or busy for a while. */
+/** Attempts for one portion that fail, with a pause after each. */
 const TRIES = 150;
 const PAUSE_MILLIS = 200;
 
@@ -185,7 +185,7 @@ export class FetchedData {
         if (filled < imageBytes) continue;
         const id = ids[next]!;
         if (!isImage(this.#listing, split, id, image)) throw new Error(`${split} image ${id} has another hash`);
-        await file.write(image, 0, imageBytes, id * imageBytes);
+        await writeAt(file, image, id * imageBytes);
         this.#there[split][id] = 1;
         this.fetchedBytes += imageBytes;
         next += 1;
@@ -194,6 +194,12 @@ export class FetchedData {
     }
     if (next < ids.length) throw new Error(`${next} of ${ids.length} images came`);
   }
+}
+
+/** On a disk that fills up, a write may take a part of what it is given. */
+async function writeAt(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; )
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
 }
 
 const range = (from: number, to: number): number[] =>
@@ -205,16 +211,20 @@ function asked(channel: Channel): NonNullable<ReturnType<Channel>> {
   return client;
 }
 
+/** It serves others, or nobody coordinates: neither says anything about the data, and a slow line or a crash takes its time. */
+const comesLater = (why: string): boolean => /LS_DATA_BUSY/.test(why) || (/UNAVAILABLE/.test(why) && !/LS_/.test(why));
+
 async function again<T>(what: string, work: () => Promise<T>): Promise<T> {
   let cause: unknown;
-  for (let attempt = 0; attempt < TRIES; attempt++) {
-    if (attempt > 0) await sleep(PAUSE_MILLIS);
+  for (let left = TRIES; left > 0; await sleep(PAUSE_MILLIS)) {
     try {
       return await work();
     } catch (error) {
-      if (error instanceof LockstepError && error.code !== "LS_DATA_BUSY") throw error;
-      if (/LS_DATA_(?:DIFFERS|ASKED|TRUNCATED)/.test(sentenceOf(error))) attempt = TRIES;
+      if (error instanceof LockstepError) throw error;
       cause = error;
+      const why = sentenceOf(error);
+      if (/LS_DATA_(?:DIFFERS|ASKED|TRUNCATED)/.test(why)) break;
+      if (!comesLater(why)) left -= 1;
     }
   }
   throw new LockstepError("LS_DATA_FETCH", `The run's data set does not come: ${what}: ${sentenceOf(cause)}.`, {
