@@ -122,7 +122,7 @@ describe("worker --devices all, with real processes", () => {
     const out = join(place.path, "run");
     const logs = join(place.path, "logs");
     const given = join(place.path, "given");
-    const driver = withDriver("driver", `cat <<'END'\n${TABLE}END`);
+    const driver = withDriver("driver", `printf %s '${TABLE}'`);
     const run = train(data, out, 1, ["--epochs", "2000"]);
     const endpoints = join(out, "endpoints.json");
     await until(() => existsSync(endpoints));
@@ -165,7 +165,7 @@ describe("worker --devices all, with real processes", () => {
     const run = train(data, out, 1, ["--epochs", "2000"]);
     const endpoints = join(out, "endpoints.json");
     await until(() => existsSync(endpoints));
-    const driver = withDriver("unused-driver", `cat <<'END'\n${TABLE}END`);
+    const driver = withDriver("unused-driver", `printf %s '${TABLE}'`);
     const group = lockstep(["worker", "--join", endpoints, "--devices", "0", "--logs", join(place.path, "l")], driver);
     expect((await group.ended).code).toBe(3);
     expect(group.err()).toContain("TensorFlow does not use GPU 0");
