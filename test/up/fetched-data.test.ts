@@ -32,12 +32,13 @@ describe("a worker without the data set", () => {
     const out = at("together");
     mkdirSync(out);
     const config = readJson(at("alone"), "config.json") as unknown as Config;
+    // Five batches: each worker is given two at once, so that the far one evaluates too.
     const place_ = {
       ...config.place,
       outDirectory: out,
       workers: 2,
       minWorkers: 2,
-      evaluation: { batch: 10, examined: 0 },
+      evaluation: { batch: 4, examined: 0 },
     };
     writeFileSync(join(out, "config.json"), JSON.stringify({ ...config, runId: "together", place: place_ }));
     const run = lockstep(["coordinator", out]);
