@@ -203,7 +203,7 @@ export function finishIfDue(turn: Turn): void {
   const queue = Array.from({ length: state.settings.evaluationBatches }, (_, batch) => batch);
   state.evaluation = { queue, given: new Map(), done: new Set() };
   state.progressAt = turn.now;
-  say(turn, { type: "phase", phase: "evaluating", detail: `${queue.length} batches of test images` });
+  say(turn, { type: "phase", phase: "evaluating", detail: `${queue.length} batches of images` });
   evaluate(turn);
 }
 

@@ -35,6 +35,10 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
   const examined = examinedOf(options.examine);
   const pictures = pictureChoice(options.pictures);
   const checkpoints = distinctNames(given.map(findCheckpoint));
+  const partOf = ({ config }: Checkpoint) =>
+    options.data === undefined ? (config?.recipe.trainingPart ?? null) : null;
+  const imagesOf = (part: TrainingPart | null) => (part?.kind === "holdOut" ? JSON.stringify(part) : "test");
+  if (new Set(checkpoints.map((checkpoint) => imagesOf(partOf(checkpoint)))).size > 1) throw OTHER_IMAGES;
   const interrupts = new Interrupts();
   const out = resolve(options.report ?? "evaluation");
   try {
@@ -44,7 +48,7 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
       const { signal } = interrupts.first;
       const outDirectory = checkpoints.length === 1 ? out : join(out, checkpoint.name);
       const dataDirectory = await dataOf(checkpoint, options.data, signal);
-      const part = options.data === undefined ? (checkpoint.config?.recipe.trainingPart ?? null) : null;
+      const part = partOf(checkpoint);
       source = [dataDirectory, part];
       const evaluated = await evaluateCheckpoint({
         checkpoint,
@@ -157,8 +161,13 @@ function tell({ given, name }: Checkpoint, { report, seconds }: Evaluated, direc
   }
   const text = json ? process.stderr : process.stdout;
   const interval = `95 % interval ${percent(top1Low)} to ${percent(top1High)}`;
-  text.write(`${name}: top 1 ${percent(top1)} (${interval}), top 5 ${percent(top5)}\nreport: ${page}\n`);
+  const images = report.json.evaluatedOn === "held-out" ? " of held-out training images" : "";
+  text.write(`${name}: top 1 ${percent(top1)}${images} (${interval}), top 5 ${percent(top5)}\nreport: ${page}\n`);
 }
+
+const OTHER_IMAGES = usage(
+  "The checkpoints were evaluated on different images, so they cannot be compared; give a data set with --data.",
+);
 
 const comparedOf = ({ name }: Checkpoint, { report, predictions, pool }: Evaluated, page: string): Compared => ({
   name,
@@ -172,7 +181,7 @@ const comparedOf = ({ name }: Checkpoint, { report, predictions, pool }: Evaluat
 
 /**
  * @param source where the images are that all of them were evaluated on
- * @throws LockstepError LS_USAGE where the checkpoints were evaluated on different test sets
+ * @throws LockstepError LS_USAGE where the checkpoints were evaluated on different images
  */
 async function setSideBySide(
   models: readonly Compared[],
@@ -181,7 +190,7 @@ async function setSideBySide(
   json: boolean,
 ): Promise<void> {
   if (new Set(models.map(({ predictions }) => predictions.labels.join())).size > 1) {
-    throw usage("The checkpoints belong to different test sets, so they cannot be compared; give one with --data.");
+    throw OTHER_IMAGES;
   }
   const { json: comparison, examples } = compare(models);
   const dataset = openDataset(...source);

@@ -23,6 +23,7 @@ export const summarySchema = z.looseObject({
   views: number,
   failuresSurvived: number,
   samplesPerEpochExact: z.boolean().nullable().catch(null),
+  evaluatedOn: z.enum(["test", "held-out"]).catch("test"),
   accuracy: z
     .object({ top1: z.number(), top1Low: z.number(), top1High: z.number(), top5: z.number() })
     .nullable()
@@ -40,7 +41,8 @@ export function finalText(summary: RunSummary, report: string | null): string[] 
   const lines: string[] = [];
   if (accuracy !== null) {
     const interval = `95 % interval ${percent(accuracy.top1Low)} to ${percent(accuracy.top1High)}`;
-    lines.push(`accuracy    ${percent(accuracy.top1)} (${interval}), top 5 ${percent(accuracy.top5)}`);
+    const images = summary.evaluatedOn === "held-out" ? " of held-out training images" : "";
+    lines.push(`accuracy    ${percent(accuracy.top1)}${images} (${interval}), top 5 ${percent(accuracy.top5)}`);
   }
   lines.push(
     `trained     ${steps} steps, ${figure(epochs)} epochs, up to ${workers ?? "?"} workers, ${figure(imagesPerSecond)} images/s`,

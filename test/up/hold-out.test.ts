@@ -31,7 +31,7 @@ async function run(name: string, from: string, more: readonly string[]) {
   const recipe = ["--model", "alexnet", "--batch", "40", "--shards", "4", "--steps", "8"];
   const here = ["--out", out, "--workers", "2", "--no-nats", "--config", join(place.path, "config.json")];
   const process = lockstep(["up", "--data", from, ...here, ...recipe, ...more]);
-  return { out, ...(await process.ended), err: process.err() };
+  return { out, ...(await process.ended), err: process.err(), told: process.out() };
 }
 
 function predictionsOf(out: string): Predictions {
@@ -62,7 +62,13 @@ test("a run with --hold-out trains, evaluates and reports without any test image
     trainingPart: { kind: "holdOut", oneIn: 4, seed: 7 },
     data: { trainImages: 120 },
   });
-  expect(readFileSync(join(chosen.out, "report", "report.html"), "utf8")).toContain("held out");
+  const [page, card] = ["report.html", "model-card.md"].map((name) =>
+    readFileSync(join(chosen.out, "report", name), "utf8"),
+  );
+  expect(page).toContain("of 40 training images that were held out.</h1>");
+  for (const text of [page, card]) expect(text).not.toMatch(/\d test images/);
+  expect(readJson(chosen.out, "report", "report.json")).toMatchObject({ evaluatedOn: "held-out", testImages: 40 });
+  expect(chosen.told).toMatch(/accuracy +[\d.]+ % of held-out training images/);
 
   const itself = await run("itself", blind, ["--hold-out", "0.25", "--temperature-from", chosen.out]);
   expect([itself.code, itself.err]).toEqual([2, expect.stringContaining("evaluated on held-out ones")]);
@@ -81,6 +87,10 @@ test("a run with --hold-out trains, evaluates and reports without any test image
   for (const other of [value * 0.99, value * 1.01])
     expect(cost(predictions, value)).toBeLessThan(cost(predictions, other));
   expect(negativeLogLikelihood).toBeCloseTo(cost(predictionsOf(final.out), value), 6);
+
+  const mixed = lockstep(["evaluate", chosen.out, final.out, "--report", join(place.path, "mixed")]);
+  expect((await mixed.ended).code).toBe(2);
+  expect(mixed.err()).toContain("were evaluated on different images");
 
   const refused = await run("refused", data, ["--temperature-from", final.out]);
   expect([refused.code, refused.err]).toEqual([2, expect.stringContaining("held no training images out")]);

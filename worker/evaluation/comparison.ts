@@ -26,6 +26,7 @@ export const comparisonSchema = z
   .object({
     format: z.literal(1),
     testImages: z.number().int(),
+    evaluatedOn: z.enum(["test", "held-out"]),
     models: z.array(
       z.object({
         name: z.string(),
@@ -92,6 +93,7 @@ export function compare(
   const json = comparisonSchema.parse({
     format: 1,
     testImages: models[0]?.predictions.samples ?? 0,
+    evaluatedOn: models[0]?.json.evaluatedOn ?? "test",
     models: models.map(({ name, json, parameters, weightBytes, imagesPerSecond, report }) => ({
       name,
       top1: json.accuracy.top1.value,

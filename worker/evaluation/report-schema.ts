@@ -13,7 +13,7 @@ const proportion = z
 
 const example = z
   .object({
-    image: count.describe("Place in the test set, from 0"),
+    image: count.describe("Place among the images that it was evaluated on, from 0"),
     predicted: z.string(),
     confidence: fraction.describe("Probability of the predicted class"),
     trueProbability: fraction,
@@ -22,7 +22,7 @@ const example = z
       .nullable()
       .describe("What the map of the predicted class says; null without maps"),
   })
-  .describe("One test image as the report shows it");
+  .describe("One image as the report shows it");
 
 export const reportSchema = z
   .object({
@@ -30,7 +30,8 @@ export const reportSchema = z
     run: z.string().nullable(),
     model: z.string().nullable(),
     created: z.iso.datetime().describe("When the report was written"),
-    testImages: count,
+    testImages: count.describe("Images that it was evaluated on"),
+    evaluatedOn: z.enum(["test", "held-out"]).describe("Test images, or training images that were held out"),
     classes: z.array(z.string()),
     accuracy: z.object({
       top1: proportion,
@@ -43,7 +44,7 @@ export const reportSchema = z
       z.object({
         name: z.string(),
         precision: proportion.nullable().describe("null where nothing was called so"),
-        recall: proportion.nullable().describe("null where the test set has none"),
+        recall: proportion.nullable().describe("null where there are no images of it"),
         f1: fraction,
         support: count,
       }),
@@ -80,7 +81,7 @@ export const reportSchema = z
         kinds: z.object({ evidence: count, uniform: count, none: count, invalid: count }),
       })
       .nullable()
-      .describe("Maps of the predicted class over the whole test set; null for models without any"),
+      .describe("Maps of the predicted class over all images; null for models without any"),
     flipAveraging: z
       .object({
         plainTop1: proportion.describe("Without flip averaging"),

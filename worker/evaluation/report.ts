@@ -142,6 +142,7 @@ function reportJson(
     model: facts.model ?? config?.recipe.model.name ?? null,
     created: created.toISOString(),
     testImages: predictions.samples,
+    evaluatedOn: facts.evaluatedOn ?? "test",
     classes: [...classNames],
     accuracy: { top1, topK, macroPrecision: macro.precision, macroRecall: macro.recall, macroF1: macro.f1 },
     perClass: analysis.perClass.map((metrics, label) => ({ name: name(label), ...metrics })),

@@ -63,7 +63,7 @@ export async function perClassFigure(
       ],
     },
     best === undefined || worst === undefined
-      ? "No class has test images."
+      ? "No class has images."
       : `Recall by class, from ${percent(best.recall)} (${best.name}) to ${percent(worst.recall)} (${worst.name}).`,
   );
 }
