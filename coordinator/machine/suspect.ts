@@ -40,8 +40,9 @@ export function stepBudget(
   for (const member of view.members) {
     const shards = member.shards.to - member.shards.from;
     if (shards === 0) continue;
-    const shardMillis = progress.get(member.incarnation)?.shardMillis ?? 0;
-    if (shardMillis === 0) return timing.firstStepBudget;
+    const { shardMillis = 0, phase } = progress.get(member.incarnation) ?? {};
+    // Images of shards that it has not had yet come as fast as the line lets them.
+    if (shardMillis === 0 || phase === "loading") return timing.firstStepBudget;
     slowest = Math.max(slowest, shardMillis * shards);
   }
   return Math.max(timing.stepBudgetFloor, timing.stepBudgetFactor * slowest);

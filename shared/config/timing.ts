@@ -52,7 +52,7 @@ export const TIMING_MEANINGS: Readonly<Record<keyof TimingValues, string>> = {
   stepBudgetFactor: "not a time: how many times its slowest member's own shards a step may take",
   stepBudgetFloor: "least budget of a step before its most accused member is evicted",
   firstStepBudget:
-    "budget of a step in which a member was not measured yet; loading a worker, a checkpoint, a prediction",
+    "budget of a step in which a member was not measured yet or fetches images; loading a worker, a checkpoint, a prediction",
   grace: "nobody is evicted while all are silent at once; a joiner that did not get level waits that long",
   answerTimeout: "a worker that is heard has to close its commit word and answer a prepare",
   checkpointTimeout: "a member that was asked for a snapshot has to hold it; then the next one is asked",

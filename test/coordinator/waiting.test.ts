@@ -116,6 +116,21 @@ describe("no step and no silence", () => {
     expect(cluster.shards).toEqual({ a: "0-4", c: "4-8" });
   });
 
+  test("a member that fetches the images of its new shards gets the time of a first step, and not more", () => {
+    const cluster = Cluster.of(["a", "b"]);
+    const fetching = (millis: number) => {
+      for (const end = cluster.now + millis; cluster.now < end; ) {
+        cluster.beat({ a: 10 }, blamed("b"));
+        cluster.beat({ b: 10 }, { phase: "loading" });
+        cluster.tick();
+      }
+    };
+    fetching(DEFAULT_TIMING.firstStepBudget - 1000);
+    expect(lost(cluster)).toEqual([]);
+    fetching(2000);
+    expect(lost(cluster)).toEqual([expect.stringMatching(/^b: no step for 90 s/)]);
+  });
+
   test("where nobody owes anything all are asked where they stand, and the mute one goes", () => {
     const cluster = Cluster.of(["a", "b"]);
     cluster.mute.add("b");
