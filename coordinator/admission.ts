@@ -89,7 +89,8 @@ export class Admission {
     const [incarnation, ready] = first;
     this.#waiting.delete(incarnation);
     const worker = this.#hellos.get(incarnation);
-    if (worker === undefined) return this.#next();
+    // It may have said again that it is ready while it was examined.
+    if (worker === undefined || this.#admitted.has(incarnation)) return this.#next();
     const timer = setTimeout(() => this.#now?.end(), this.#parts.patience ?? PATIENCE);
     const examination: Examination = {
       ...{ worker, ready, failures: [], open: new Set<string>() },

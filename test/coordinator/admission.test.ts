@@ -101,6 +101,22 @@ describe("a worker before its first view", () => {
     await vi.waitFor(() => expect(admitted).toEqual([A, B, C]));
   });
 
+  it("that says again that it is ready, after a redial, is not examined by itself", async () => {
+    const { admission: it_, sent, admitted, greet, answer, letIn } = admission();
+    await letIn(A);
+    greet(B);
+    it_.ready(B, readyIn(null));
+    greet(B);
+    it_.ready(B, readyIn(null));
+    answer(A, B);
+    answer(B, A);
+    await vi.waitFor(() => expect(admitted).toEqual([A, B]));
+    expect(sent).toHaveLength(2);
+    greet(C);
+    it_.ready(C, readyIn(null));
+    expect(sent.slice(2).map(({ to }) => to)).toEqual([A, C, B, C]);
+  });
+
   it("is not taken to be ready by a hello after a redial; one that was in a view is", () => {
     const { admission: it_, admitted } = admission();
     const standing = { view: null } as never;
