@@ -1,7 +1,6 @@
 import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
-import { type Fault, parseFault } from "../shared/faults/fault.ts";
-import { strikeProcess } from "../shared/faults/strike.ts";
+import { parseFault } from "../shared/faults/fault.ts";
 import { cacheDirectory } from "../shared/process/cache.ts";
 import { openLog } from "../shared/process/log.ts";
 import { pagePlace } from "../shared/process/page-place.ts";
@@ -14,6 +13,7 @@ import { initialDelay } from "./compute/shard-delay.ts";
 import { fetchCheckpoint, pushPredictions, renewCertificate } from "./coordinator-calls.ts";
 import { dataFor } from "./data/fetched-data.ts";
 import { MemberServer } from "./exchange/member-server.ts";
+import { EarlyFaults } from "./faults/early-faults.ts";
 import { parseWorkerOptions } from "./options.ts";
 import { WorkerPages } from "./pages.ts";
 import { enter, WorkerSecurity } from "./security/entrance.ts";
@@ -46,8 +46,7 @@ async function run(): Promise<void> {
   let loading = false;
   let loaded: ComputeReady | null = null;
   let ended = false;
-  /** Injected before the worker was loaded. */
-  const early: Fault[] = [];
+  const early = new EarlyFaults();
 
   const end = async (code: number, reason: string) => {
     if (ended) return;
@@ -158,10 +157,10 @@ async function run(): Promise<void> {
         log: (event, detail) => log.info(detail, event),
       },
     });
-    for (const fault of early.splice(0)) worker.faults.inject(fault);
     const delay = initialDelay(options.name);
     worker.control.counters.set("shardDelay", delay.millis);
     worker.control.counters.set("shardSlowness", delay.factor - 1);
+    early.handTo(worker.faults);
     pages.attach(worker, config, options.name, nats);
     sayReady();
   }
@@ -176,9 +175,7 @@ async function run(): Promise<void> {
   function inject(text: string): void {
     const fault = parseFault(text);
     if (fault === null) return log.warn({ fault: text }, "an injected fault is not known");
-    if (worker !== null) worker.faults.inject(fault);
-    else if (fault.moment === null) strikeProcess(fault);
-    else early.push(fault);
+    (worker?.faults ?? early).inject(fault);
   }
 
   if (trust !== null && rejoin !== null)
