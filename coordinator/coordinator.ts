@@ -171,7 +171,7 @@ export async function runCoordinator(
       serveLive(server, { status, history: account.history });
     },
   });
-  const targets = () => targetGroups(runId, pages.address, account.rows(ruler), security !== null);
+  const targets = () => targetGroups(runId, pages.address, account.rows(ruler), binding.advertise, security !== null);
   let joinLine: string | null = null;
   const targetsFile = new TargetsFile(directory.at("targets.json"), targets);
 

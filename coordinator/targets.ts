@@ -14,23 +14,36 @@ export interface TargetGroup {
 export interface Scrapable {
   readonly name: string;
   readonly host: string;
+  /** Where other members dial it, host:port. */
+  readonly address: string;
   readonly httpAddress: string;
 }
 
 /**
  * Where the metrics of a run are: the coordinator and every worker that is there, in a fixed order. A worker that is lost or
- * has left is not listed, so that its series end instead of turning stale one by one.
+ * has left is not listed, so that its series end instead of turning stale one by one; nor is one that keeps its pages to a
+ * machine of its own, where nobody here would find them.
  * @param own address of the coordinator's pages, host:port
+ * @param here the host by which members dial what is on the coordinator's machine
  * @param secured pages that others than their machine can reach are asked by https
  */
-export function targetGroups(run: string, own: string, workers: readonly Scrapable[], secured = false): TargetGroup[] {
+export function targetGroups(
+  run: string,
+  own: string,
+  workers: readonly Scrapable[],
+  here: string,
+  secured = false,
+): TargetGroup[] {
+  const hostOf = (address: string) => splitAddress(address)?.host ?? "";
   const scheme = (address: string): Record<string, string> =>
-    secured && !isLoopback(splitAddress(address)?.host ?? "") ? { __scheme__: "https" } : {};
+    secured && !isLoopback(hostOf(address)) ? { __scheme__: "https" } : {};
+  const isHere = (address: string) => isLoopback(hostOf(address)) || hostOf(address) === here;
   const all = [...workers].sort((a, b) => (a.name < b.name ? -1 : 1));
   return [
     { targets: [own], labels: { run, part: "coordinator", ...scheme(own) } },
     ...all
       .filter(({ httpAddress }) => httpAddress !== "")
+      .filter(({ httpAddress, address }) => !isLoopback(hostOf(httpAddress)) || isHere(address))
       .map(({ name, host, httpAddress }) => ({
         targets: [httpAddress],
         labels: { run, part: "worker", worker: name, host, ...scheme(httpAddress) },

@@ -83,12 +83,19 @@ describe("a worker's clock of its steps", () => {
 
 describe("the targets of a run", () => {
   it("are the coordinator and the workers that are there, in order, each with its labels", () => {
-    const worker = (name: string, httpAddress: string) => ({ name, host: "here", httpAddress });
+    const worker = (name: string, httpAddress: string) => ({ name, host: "here", address: "h:0", httpAddress });
     const workers = [worker("worker-1", "h:2"), worker("worker-0", "h:1"), worker("worker-2", "")];
-    expect(targetGroups("r", "h:9", workers)).toEqual([
+    expect(targetGroups("r", "h:9", workers, "h")).toEqual([
       { targets: ["h:9"], labels: { run: "r", part: "coordinator" } },
       { targets: ["h:1"], labels: { run: "r", part: "worker", worker: "worker-0", host: "here" } },
       { targets: ["h:2"], labels: { run: "r", part: "worker", worker: "worker-1", host: "here" } },
     ]);
+  });
+
+  it("are not what another machine keeps to itself", () => {
+    const worker = (name: string, address: string) => ({ name, host: name, address, httpAddress: "127.0.0.1:5" });
+    const workers = [worker("a", "10.0.0.1:7"), worker("b", "10.0.0.2:7"), worker("c", "127.0.0.1:7")];
+    const listed = targetGroups("r", "127.0.0.1:9", workers, "10.0.0.1", true);
+    expect(listed.map(({ labels }) => labels.worker)).toEqual([undefined, "a", "c"]);
   });
 });
