@@ -3,6 +3,7 @@ import { MODELS } from "../../shared/config/models.ts";
 import { parseRunOptions, usage } from "../../shared/config/options.ts";
 import { recipeHelp } from "../../shared/config/recipes/document.ts";
 import { RECIPES } from "../../shared/config/recipes/index.ts";
+import { isLoopback } from "../../shared/process/addresses.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
 import { devicesOf } from "../up/devices.ts";
 import { upFolds } from "../up/folds.ts";
@@ -107,6 +108,10 @@ export function hereOptions(command: Command): Command {
 /** @throws LockstepError LS_USAGE, LS_NOT_LOOPBACK */
 export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
   const network = networkOf(raw);
+  if (raw.monitoring === true && network.http !== null && !isLoopback(network.http))
+    throw usage(
+      "--monitoring asks pages of this machine alone; with --http, have a Prometheus of your own do it: deploy/prometheus/README.md says how.",
+    );
   return {
     devices: devicesOf(raw.devices),
     workerRestarts: countOf("--worker-restarts", raw.workerRestarts),

@@ -73,8 +73,11 @@ export function networkOf(raw: RawNetworkOptions): NetworkOptions {
   return { advertise, ports, http, tls, certificates, insecure: raw.insecureTestNetwork === true };
 }
 
-/** @throws LockstepError LS_ADVERTISE, before anything is fetched or started */
-export function checkNetwork(listen: string, { advertise }: NetworkOptions): void {
+/** @throws LockstepError LS_ADVERTISE, LS_USAGE, before anything is fetched or started */
+export function checkNetwork(listen: string, network: NetworkOptions): void {
+  const { advertise, http, insecure } = network;
+  if (http !== null && !isLoopback(http) && !isSecured(listen, network) && !insecure)
+    throw usage("--http beyond this machine is for runs that are secured: with --listen ADDRESS, or --tls always.");
   advertisedHost(listen, advertise, networkInterfaces());
 }
 

@@ -264,6 +264,8 @@ describe("up, asked for what cannot be", () => {
     [["--tls-ca", "ca.pem"], 2, "belong together"],
     [["--nats", "nats://10.0.0.1:4222"], 2, "LS_NOT_LOOPBACK"],
     [["--nats", "somewhere"], 2, "--nats must be an address"],
+    [["--http", "0.0.0.0"], 2, "--http beyond this machine is for runs that are secured"],
+    [["--monitoring", "--http", "0.0.0.0"], 2, "--monitoring asks pages of this machine alone"],
     [["--devices", "fast"], 2, "--devices must be cpu, cpu:N for N processes, all, or indexes of GPUs"],
     [["--model", "none"], 2, "LS_MODEL_UNKNOWN"],
     [["--frobnicate"], 2, "unknown option"],
