@@ -4,15 +4,15 @@ import type { CoordinatorMessage, Progress, StepPhase } from "../shared/protocol
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip, type View, type ViewId, viewName } from "../shared/protocol/view.ts";
 import type { Trust } from "../shared/security/trust.ts";
-import { type Arithmetic, hex64, loadArithmeticSync } from "./arithmetic/arithmetic.ts";
+import { loadArithmeticSync } from "./arithmetic/arithmetic.ts";
 import type { Compute, ComputeReady } from "./compute/compute.ts";
 import type { ComputeReply, ComputeRequest, EvaluatedBatch } from "./compute/messages.ts";
 import { ReturnWatch, returnPatience } from "./compute/return-watch.ts";
 import type { FetchedData } from "./data/fetched-data.ts";
 import { Exchange } from "./exchange/exchange.ts";
 import type { MemberServer } from "./exchange/member-server.ts";
-import { pullState } from "./exchange/pull-state.ts";
 import { WorkerFaults } from "./faults/worker-faults.ts";
+import { LiveState } from "./live-state.ts";
 import { advance, standingOf } from "./member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
 import { type Control, controlOf } from "./memory/control.ts";
@@ -44,24 +44,20 @@ export class LockstepWorker {
   readonly faults: WorkerFaults;
   readonly clock = new StepClock();
   private readonly config: Config;
-  private readonly trust: Trust | null;
   private readonly compute: Compute;
   private readonly ready: ComputeReady;
   private readonly hooks: WorkerHooks;
   private readonly data: FetchedData | null;
-  private readonly arithmetic: Arithmetic;
+  private readonly state: LiveState;
   private readonly tags = new ViewTags();
   private readonly watch: ReturnWatch;
   private closing = false;
-  private pulling: AbortController | null = null;
   private readonly snapshots = new Snapshots(
     (tip) => this.compute.post({ kind: "snapshot", tip }),
     (tip) => this.hooks.send({ kind: "snapshot", tip, bytes: this.ready.plan.state.bytes }),
   );
   private stepStarted = performance.now();
   private phase: StepPhase = "idle";
-  /** Counts the orders to restore: only the newest is carried out. */
-  private restores = 0;
 
   constructor(parts: {
     config: Config;
@@ -76,19 +72,18 @@ export class LockstepWorker {
     trust?: Trust | null;
   }) {
     const { config, self, compute, ready, server, hooks, trust = null } = parts;
-    this.trust = trust;
     this.config = config;
     this.compute = compute;
     this.ready = ready;
     this.hooks = hooks;
     this.data = parts.data;
-    this.arithmetic = loadArithmeticSync(ready.memory);
+    const arithmetic = loadArithmeticSync(ready.memory);
     this.control = controlOf(ready.memory, ready.plan.control.address);
     this.member = createMember(self, config.recipe.steps, ready.root);
     if (config.recipe.exchange === "none") {
-      for (const { address, floats, table } of ready.plan.reduced) this.arithmetic.blockHashes(address, floats, table);
+      for (const { address, floats, table } of ready.plan.reduced) arithmetic.blockHashes(address, floats, table);
     }
-    const { redialFirst, redialMax } = config.place.timing;
+    const { redialFirst, redialMax, levelTimeout } = config.place.timing;
     this.exchange = new Exchange(
       {
         run: config.runId,
@@ -98,7 +93,7 @@ export class LockstepWorker {
         wire: config.recipe.wire,
         memory: ready.memory,
         plan: ready.plan,
-        arithmetic: this.arithmetic,
+        arithmetic,
         redialFirst,
         redialMax,
         trust,
@@ -106,6 +101,20 @@ export class LockstepWorker {
       (event) => this.dispatch(event),
     );
     const post = (request: ComputeRequest) => compute.post(request);
+    this.state = new LiveState({
+      run: config.runId,
+      ready,
+      arithmetic,
+      control: this.control,
+      member: this.member,
+      trust,
+      levelTimeout,
+      post,
+      fetchCheckpoint: (tip, bytes) => hooks.fetchCheckpoint(tip, bytes),
+      restored: (tip) => this.dispatch({ kind: "restored", tip }),
+      // The coordinator lets this worker go; it dials again and is asked anew.
+      restoreFailed: (message) => hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message }),
+    });
     this.faults = new WorkerFaults({
       ...ready,
       post,
@@ -128,15 +137,15 @@ export class LockstepWorker {
       run: config.runId,
       exchange: this.exchange,
       state: {
-        arithmetic: this.arithmetic,
+        arithmetic,
         live: state.address,
         snapshot: snapshot.address,
         bytes: state.bytes,
-        liveStep: () => this.liveStep(),
+        liveStep: () => this.state.step(),
         snapshotStep: () => this.snapshots.step,
       },
       entriesAt: (step) =>
-        this.liveStep() === step ? { lineage: this.member.tip.lineage, entries: this.member.kept } : null,
+        this.state.step() === step ? { lineage: this.member.tip.lineage, entries: this.member.kept } : null,
     });
   }
 
@@ -186,7 +195,7 @@ export class LockstepWorker {
 
   close(): void {
     this.watch.end();
-    this.pulling?.abort();
+    this.state.abandonPull();
     this.exchange.close();
   }
 
@@ -230,7 +239,7 @@ export class LockstepWorker {
       case "close":
         this.faults.at("change");
         this.watch.begin();
-        this.pulling?.abort();
+        this.state.abandonPull();
         this.closing = this.control.commitWord.tryClose() === "updating";
         if (!this.closing) this.answerClosed();
         return;
@@ -238,7 +247,7 @@ export class LockstepWorker {
         this.faults.at("rest");
         return queueMicrotask(() => this.hashAtRest(action.step));
       case "restore":
-        return void this.restore(action.tip);
+        return void this.state.restore(action.tip);
       case "final":
         return this.hooks.onFinal(action.entry);
       case "stalled":
@@ -270,12 +279,12 @@ export class LockstepWorker {
   }
 
   private hashAtRest(step: number): void {
-    this.dispatch({ kind: "hashed", step, stateHash: this.hashState() });
+    this.dispatch({ kind: "hashed", step, stateHash: this.state.hash() });
     if (this.member.idle && this.member.whole) this.snapshots.reached(this.member.tip);
   }
 
   private answerClosed(): void {
-    queueMicrotask(() => this.dispatch({ kind: "closed", stateHash: this.hashState() }));
+    queueMicrotask(() => this.dispatch({ kind: "closed", stateHash: this.state.hash() }));
   }
 
   private onReply(reply: ComputeReply): void {
@@ -355,65 +364,12 @@ export class LockstepWorker {
   }
 
   private async pull(view: View, step: number, from: readonly string[]): Promise<void> {
-    this.pulling?.abort();
-    const pulling = new AbortController();
-    this.pulling = pulling;
     this.phase = "waiting";
-    const { state } = this.ready.plan;
-    const deadline = setTimeout(() => pulling.abort(), this.config.place.timing.levelTimeout);
-    let result: Awaited<ReturnType<typeof pullState>> = null;
-    while (result === null && !pulling.signal.aborted) {
-      result = await pullState({
-        run: this.config.runId,
-        step,
-        peers: from,
-        arithmetic: this.arithmetic,
-        into: state.address,
-        bytes: state.bytes,
-        signal: pulling.signal,
-        trust: this.trust,
-      });
-      if (result === null) await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    clearTimeout(deadline);
-    if (result !== null) this.compute.post({ kind: "replaced" });
+    const result = await this.state.pull(step, from);
     this.faults.at("join");
-    const stateHash = result === null ? null : this.hashState();
+    const stateHash = result === null ? null : this.state.hash();
     this.hooks.log("pulled", { view: viewName(view.id), step, stateHash });
     this.dispatch({ kind: "pulled", view: view.id, step, stateHash, entries: result?.entries ?? [] });
-  }
-
-  private async restore(tip: Tip): Promise<void> {
-    this.restores += 1;
-    const order = this.restores;
-    if (tip.step === 0) return this.compute.post({ kind: "initial" });
-    const { state } = this.ready.plan;
-    const image = await this.hooks.fetchCheckpoint(tip, state.bytes).catch((error: unknown) => sentenceOf(error));
-    if (order !== this.restores || this.member.step !== null) return;
-    if (typeof image === "string") return this.failed(image);
-    new Uint8Array(this.ready.memory.buffer).set(image, state.address);
-    if (this.hashState() !== tip.stateHash) return this.failed(`The checkpoint of step ${tip.step} has another hash.`);
-    this.compute.post({ kind: "replaced" });
-    this.dispatch({ kind: "restored", tip });
-  }
-
-  /** The coordinator lets this worker go; it dials again and is asked anew. */
-  private failed(message: string): void {
-    this.hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message });
-  }
-
-  private hashState(): string {
-    const { state } = this.ready.plan;
-    this.arithmetic.blockHashes(state.address, state.floats, state.mainTable);
-    return hex64(this.arithmetic.hashTable(state.mainTable, state.entries));
-  }
-
-  /** The step at which the live state is at rest; null while an update runs or the state is not whole. */
-  private liveStep(): number | null {
-    const { phase } = this.control.commitWord.read();
-    return this.member.whole && phase !== "committed" && phase !== "closing" && this.member.word !== "committing"
-      ? this.member.tip.step
-      : null;
   }
 
   private isCurrent(view: ViewId, step: number): boolean {
