@@ -76,27 +76,37 @@ export class AccessControl {
     return { kind: "access", revoked: this.#security.revoked, nats: this.#nats, httpToken: this.#security.httpToken };
   }
 
+  /** One that is away is known by its name or incarnation, and its token is not. */
   #revokeWorker(target: string): string {
     const worker = this.#workers().find(({ name, incarnation }) => name === target || incarnation === target);
-    const peer = worker === undefined ? null : this.#sessions.peerOf(worker.incarnation);
-    if (worker === undefined || peer === null)
+    const incarnation = worker?.incarnation ?? (/^[0-9a-f]{16}$/.test(target) ? (target as Incarnation) : null);
+    const peer = incarnation === null ? null : (this.#sessions.peerOf(incarnation) ?? this.#away(incarnation));
+    if (incarnation === null || peer === null)
       throw new LockstepError("LS_NO_WORKER", `There is no worker "${target}" with a session in this run.`, {
         hint: "See `npx lockstep status`.",
       });
     if (peer.role === "operator")
-      throw new LockstepError("LS_NOT_ALLOWED", `${worker.name} shows the coordinator's own certificate.`, {
+      throw new LockstepError("LS_NOT_ALLOWED", `${target} shows the coordinator's own certificate.`, {
         hint: "Without it nobody could ask this coordinator for anything: end that worker on its machine.",
       });
     // Several workers may show one supplied certificate.
     const shows = ({ incarnation, serial }: Peer): string => incarnation ?? serial;
-    for (const incarnation of this.#sessions.incarnations) {
-      const other = this.#sessions.peerOf(incarnation);
+    for (const one of this.#sessions.incarnations) {
+      const other = this.#sessions.peerOf(one);
       if (other !== null && shows(other) === shows(peer))
-        this.#sessions.reject(incarnation, "LS_REVOKED", "This worker was revoked.");
+        this.#sessions.reject(one, "LS_REVOKED", "This worker was revoked.");
     }
-    this.#security.revokeWorker(peer, worker.name);
+    const name = worker?.name ?? target;
+    this.#security.revokeWorker(peer, name);
     // The other workers of this machine may have come by the same token, and are to come back after a crash.
     this.#links.keepLocal();
-    return `${worker.name} (${worker.incarnation}) was revoked${peer.token === "" ? "" : `, and token ${peer.token} with it`}`;
+    const token = peer.token === "" ? "" : `, and token ${peer.token} with it`;
+    return `${name} (${incarnation}) was revoked${token}`;
+  }
+
+  /** Supplied certificates name no worker: those of one without a session are not known. */
+  #away(incarnation: Incarnation): Peer | null {
+    if (this.#security.authorityHash === null) return null;
+    return { role: "worker", incarnation, serial: "", token: "" };
   }
 }

@@ -5,6 +5,8 @@ import { parseLifetime } from "../../shared/security/tokens.ts";
 import { runDirectory } from "../up/prepare.ts";
 import { Probe } from "../up/probe.ts";
 
+const MOST_NOTE = 200;
+
 interface Listed {
   readonly id: string;
   readonly state: string;
@@ -25,6 +27,7 @@ export function registerToken(program: Command): void {
     .option("--note <text>", "whom it is for", "")
     .action(async (run: string, options: { lifetime: string; uses?: string; note: string }) => {
       const uses = options.uses === undefined ? null : countOf(options.uses);
+      if (options.note.length > MOST_NOTE) throw usage(`--note may have ${MOST_NOTE} characters.`);
       const detail = JSON.stringify({ lifetime: parseLifetime(options.lifetime), uses, note: options.note });
       process.stdout.write(`npx lockstep worker --join ${await ask(run, "token-create", "", detail)}\n`);
     });

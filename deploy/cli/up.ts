@@ -3,8 +3,8 @@ import { MODELS } from "../../shared/config/models.ts";
 import { parseRunOptions, usage } from "../../shared/config/options.ts";
 import { recipeHelp } from "../../shared/config/recipes/document.ts";
 import { RECIPES } from "../../shared/config/recipes/index.ts";
+import { LockstepError } from "../../shared/errors.ts";
 import { isLoopback } from "../../shared/process/addresses.ts";
-import { requireLoopback } from "../../shared/process/loopback.ts";
 import { devicesOf } from "../up/devices.ts";
 import { upFolds } from "../up/folds.ts";
 import { natsProgram } from "../up/nats-program.ts";
@@ -140,6 +140,15 @@ function natsOf(value: string | boolean, insecure: boolean): UpOptions["nats"] {
   }
   const address = /^(?:nats:\/\/)?(\[[0-9a-f:]+\]|[^:/]+):(\d+)$/i.exec(value);
   if (address === null) throw usage(`--nats must be an address such as nats://127.0.0.1:4222; it is "${value}".`);
-  requireLoopback(address[1]!.replace(/^\[|\]$/g, ""), insecure);
+  const host = address[1]!.replace(/^\[|\]$/g, "");
+  if (!isLoopback(host) && !insecure)
+    throw new LockstepError(
+      "LS_NOT_LOOPBACK",
+      `--nats: ${host} is not this machine, and nothing secures the way there.`,
+      {
+        hint: "Leave --nats out: the run's own server is secured where --listen lets others in.",
+        exitCode: 2,
+      },
+    );
   return { url: `nats://${address[1]}:${address[2]}` };
 }

@@ -81,6 +81,16 @@ describe("a certificate", () => {
     expect(JSON.parse((await status(dial(address, good))).json)).toEqual({ here: true });
   });
 
+  it("is revoked also while its worker has no session", async () => {
+    const { address, access, join: enter } = await secured();
+    const trust = await enter(A);
+    expect(access.control({ action: "worker-revoke", target: A, detail: "" })).toBe(`${A} (${A}) was revoked`);
+    expect(await failure(status(dial(address, trust)))).not.toBe("no failure");
+    expect(() => access.control({ action: "worker-revoke", target: "nobody", detail: "" })).toThrow(
+      /no worker "nobody"/,
+    );
+  });
+
   it("that was revoked does not keep the other workers of its machine from coming back", async () => {
     const { address, access, links, security, join: enter } = await secured();
     expect(links.announce(true, true)).toContain("/ls1-");
