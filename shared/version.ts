@@ -15,7 +15,18 @@ export const version: string = (() => {
 })();
 
 /** Folders whose code makes the bits of a run, or says them to others. */
-const BITS = ["shared/plan", "shared/model", "shared/protocol", "worker/arithmetic", "worker/compute", "worker/loader"];
+const BITS = [
+  "shared/data",
+  "shared/model",
+  "shared/plan",
+  "shared/protocol",
+  "shared/rpc",
+  "worker/arithmetic",
+  "worker/compute",
+  "worker/exchange",
+  "worker/loader",
+  "worker/member",
+];
 
 /** Eight digits of a hash over the built code that makes a run's bits; "source" where it runs from its sources. */
 const codeHash = (): string => {
