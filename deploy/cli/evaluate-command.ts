@@ -4,7 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { usage } from "../../shared/config/options.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
-import type { TrainingPart } from "../../shared/data/training-part.ts";
+import { evaluatedOn, type TrainingPart } from "../../shared/data/training-part.ts";
 import { type Checkpoint, findCheckpoint } from "../../worker/evaluation/checkpoint.ts";
 import { type Compared, compare } from "../../worker/evaluation/comparison.ts";
 import { type Evaluated, evaluateCheckpoint } from "../../worker/evaluation/evaluate.ts";
@@ -39,6 +39,8 @@ export async function evaluate(given: readonly string[], options: EvaluateComman
     options.data === undefined ? (config?.recipe.trainingPart ?? null) : null;
   const imagesOf = (part: TrainingPart | null) => (part?.kind === "holdOut" ? JSON.stringify(part) : "test");
   if (new Set(checkpoints.map((checkpoint) => imagesOf(partOf(checkpoint)))).size > 1) throw OTHER_IMAGES;
+  if (options.regions !== undefined && checkpoints.some((checkpoint) => evaluatedOn(partOf(checkpoint)) === "held-out"))
+    throw usage("--regions tells of test images; a run that held images out is evaluated on those.", "Add --data.");
   const interrupts = new Interrupts();
   const out = resolve(options.report ?? "evaluation");
   try {

@@ -8,6 +8,7 @@ import { writeWhole } from "../../worker/evaluation/whole-file.ts";
 import { configDifferences, differencesText } from "../diff/config-differences.ts";
 import { newRunId, type PreparedRun, prepareRun, readRunConfig } from "./prepare.ts";
 import { prepareResume } from "./prepare-resume.ts";
+import { readSummary } from "./runs.ts";
 import { percent } from "./text.ts";
 import { type UpOptions, up } from "./up.ts";
 
@@ -52,7 +53,7 @@ export async function upFolds(
   const results: FoldResult[] = [];
   for (let fold = 1, folds = 1; fold <= folds; fold++) {
     const out = join(directory, `fold-${fold}`);
-    if (resultOf(out, fold) === null) {
+    if (resultOf(out, fold) === null && readSummary(out)?.outcome !== "done") {
       const begun = existsSync(join(out, "config.json"));
       const prepare = (signal: AbortSignal): Promise<PreparedRun> =>
         begun
@@ -66,7 +67,7 @@ export async function upFolds(
     const result = resultOf(out, fold);
     if (result === null) {
       throw new LockstepError("LS_FOLDS", `The run of fold ${fold} in ${out} has ended without an accuracy.`, {
-        hint: "Look at its summary.json and logs.",
+        hint: "Look at its summary.json and logs; without its directory it is made again.",
       });
     }
     results.push(result);

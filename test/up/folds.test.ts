@@ -72,6 +72,9 @@ test("--folds trains on each fold alone, leaves runs that have ended and makes t
   }
   expect(summaries[0]!.weightsSha256).not.toBe(summaries[1]!.weightsSha256);
 
+  const summary = join(out, "fold-2", "summary.json");
+  writeFileSync(summary, JSON.stringify({ ...summaries[1], accuracy: null }));
+  expect((await run(3, 1)).err).toContain("has ended without an accuracy");
   const kept = statSync(join(out, "fold-1", "summary.json")).mtimeMs;
   rmSync(join(out, "fold-2"), { recursive: true });
   expect((await run(4, 2)).err).toContain("another recipe: steps 3 -> 4");

@@ -72,6 +72,9 @@ test("a run with --hold-out trains, evaluates and reports without any test image
 
   const itself = await run("itself", blind, ["--hold-out", "0.25", "--temperature-from", chosen.out]);
   expect([itself.code, itself.err]).toEqual([2, expect.stringContaining("evaluated on held-out ones")]);
+  const regions = lockstep(["evaluate", chosen.out, "--regions", "regions.csv", "--report", join(place.path, "mixed")]);
+  expect((await regions.ended).code).toBe(2);
+  expect(regions.err()).toContain("--regions tells of test images");
   const redrawn = lockstep(["resume", chosen.out, "--fork", "--hold-out", "0.25", "--seed", "8", "--steps", "9"]);
   expect((await redrawn.ended).code).toBe(2);
   expect(redrawn.err()).toContain("does not fit this recipe: trainingPart.seed 7 -> 8");
