@@ -9,6 +9,8 @@ export interface AdmissionParts {
   send(to: Incarnation, message: CoordinatorMessage): void;
   /** Dials a worker from here: null where it was reached, else why not. */
   dial(address: string, incarnation: Incarnation): Promise<string | null>;
+  /** Who is in the present view; nobody before the first one. */
+  members(): ReadonlySet<Incarnation>;
   /** A worker may be put into views from now on. */
   admit(from: Incarnation, ready: Ready): void;
   /** A sentence for people. */
@@ -102,7 +104,12 @@ export class Admission {
       },
     };
     this.#now = examination;
-    const others = [...this.#admitted].map((one) => this.#hellos.get(one)).filter((one) => one !== undefined);
+    // One that is kept out of the view may itself be the one that reaches nobody.
+    const members = this.#parts.members();
+    const others = [...this.#admitted]
+      .filter((one) => members.size === 0 || members.has(one))
+      .map((one) => this.#hellos.get(one))
+      .filter((one) => one !== undefined);
     for (const other of others.slice(-MOST_DIALS)) {
       examination.open.add(`${other.incarnation}>${incarnation}`).add(`${incarnation}>${other.incarnation}`);
       this.#parts.send(other.incarnation, { kind: "dial", incarnation, address: worker.address });

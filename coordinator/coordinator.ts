@@ -134,6 +134,7 @@ export async function runCoordinator(
     : new Admission({
         send: (to, message) => sessions.send(to, message),
         dial: (address, incarnation) => reach(address, incarnation, security?.trust ?? null),
+        members: () => new Set(ruler.state.installed?.members.map(({ incarnation }) => incarnation)),
         admit: (from, ready) => ruler.message(from, ready),
         note: (text) => account.note(text),
       });

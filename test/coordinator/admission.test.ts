@@ -20,9 +20,11 @@ function admission(broken: Map<Incarnation, string> = new Map()) {
   const sent: { to: Incarnation; message: CoordinatorMessage }[] = [];
   const admitted: Incarnation[] = [];
   const notes: string[] = [];
+  const members = new Set<Incarnation>();
   const it_ = new Admission({
     send: (to, message) => sent.push({ to, message }),
     dial: async (_address, incarnation) => broken.get(incarnation) ?? null,
+    members: () => members,
     admit: (from) => admitted.push(from),
     note: (text) => notes.push(text),
     ...{ patience: 60, pause: 1 },
@@ -35,7 +37,7 @@ function admission(broken: Map<Incarnation, string> = new Map()) {
     it_.ready(incarnation, readyIn(null));
     await vi.waitFor(() => expect(admitted).toContain(incarnation));
   };
-  return { admission: it_, sent, admitted, notes, greet, answer, letIn: let_ };
+  return { admission: it_, sent, admitted, notes, members, greet, answer, letIn: let_ };
 }
 
 describe("a worker before its first view", () => {
@@ -84,6 +86,20 @@ describe("a worker before its first view", () => {
     expect(admitted).toEqual([]);
     broken.clear();
     await vi.waitFor(() => expect(admitted).toEqual([A]));
+  });
+
+  it("is not kept out by one that is not in the view and may be cut off itself", async () => {
+    const { admission: it_, sent, admitted, members, greet, answer, letIn } = admission();
+    await letIn(A);
+    greet(B);
+    it_.ready(B, readyIn(view));
+    members.add(A);
+    greet(C);
+    it_.ready(C, readyIn(null));
+    expect(sent.map(({ to }) => to)).toEqual([A, C]);
+    answer(A, C);
+    answer(C, A);
+    await vi.waitFor(() => expect(admitted).toEqual([A, B, C]));
   });
 
   it("does not wait for a member that is frozen, nor for one that is gone", async () => {
