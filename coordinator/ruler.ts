@@ -310,7 +310,7 @@ export class Ruler {
       if (worker === undefined) throw new LockstepError("LS_SNAPSHOT", "The worker that holds the snapshot is gone.");
       if (this.#facts?.stateBytes !== bytes) throw new LockstepError("LS_SNAPSHOT", `The snapshot has ${bytes} bytes.`);
       const loss = meanLoss(this.#sinceCheckpoint);
-      const pieces = this.#calls.pullSnapshot(worker.address, config.runId, tip, bytes, this.#isTraining());
+      const pieces = this.#calls.pullSnapshot(worker.address, config.runId, tip, bytes, () => this.#isTraining());
       const record = await checkpoints.write(tip, this.#facts, loss, pieces);
       // The line was cut back meanwhile: this step is not on it any more.
       if (tip.step > this.#cutBackTo) return;

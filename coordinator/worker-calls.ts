@@ -22,8 +22,8 @@ const MOST_REST = 100;
 /**
  * The snapshot of a step, piece by piece, as fast as the pieces are taken.
  * @param bytes length of the state image
- * @param paced leaves nine tenths of the time to the training that goes on: on a machine whose cores all compute, a
- * snapshot that comes at full speed slows one step by as much as it takes
+ * @param paced leaves nine tenths of the time to the training, for as long as that goes on: on a machine whose cores all
+ * compute, a snapshot that comes at full speed slows one step by as much as it takes
  * @param trust by which the connection is secured; null: it is not
  * @throws LockstepError LS_SNAPSHOT where it does not come whole
  */
@@ -32,10 +32,10 @@ export async function* pullSnapshot(
   run: string,
   tip: Tip,
   bytes: number,
-  paced: boolean,
+  paced: () => boolean,
   trust: Trust | null = null,
 ): AsyncGenerator<Buffer> {
-  const client = memberClient(address, { window: paced ? WINDOW.paced : WINDOW.fast, trust });
+  const client = memberClient(address, { window: paced() ? WINDOW.paced : WINDOW.fast, trust });
   const call = client.pullState({ run, step: tip.step, from: 0, to: bytes, snapshot: true });
   const watch = setTimeout(() => call.cancel(), PIECE_PATIENCE);
   try {
@@ -47,7 +47,7 @@ export async function* pullSnapshot(
       next += piece.length - HEADER;
       watch.refresh();
       yield piece.subarray(HEADER);
-      if (paced) await sleep(Math.min(MOST_REST, REST * (performance.now() - since)));
+      if (paced()) await sleep(Math.min(MOST_REST, REST * (performance.now() - since)));
       since = performance.now();
       watch.refresh();
     }
