@@ -5,6 +5,7 @@ import { loadSync } from "@grpc/proto-loader";
 import { LockstepError } from "../errors.ts";
 import { bindFirst, hostPort, type Ports } from "../process/addresses.ts";
 import type { Gate } from "../security/gate.ts";
+import { SpentBuffers } from "./spent-buffers.ts";
 
 /** The services of proto/lockstep.proto, loaded once, and the channel settings that all of Lockstep uses. */
 const places = ["../../proto/lockstep.proto", "../../../proto/lockstep.proto"].map((place) =>
@@ -33,7 +34,11 @@ const loaded = grpc.loadPackageDefinition(
 };
 const { Bootstrap, Coordinator, Member } = loaded.lockstep.v1;
 
-const raw = <T extends Buffer>(buffer: T): T => buffer;
+const spent = new SpentBuffers();
+const raw = <T extends Buffer>(buffer: T): T => {
+  spent.add(buffer.length);
+  return buffer;
+};
 
 /** A method of a proto service whose answers are raw buffers: protobuf would copy every chunk. */
 const rawAnswers = (methods: grpc.ServiceDefinition, names: readonly string[]): grpc.ServiceDefinition =>
