@@ -38,7 +38,7 @@ export class JoinLinks {
     this.keepLocal();
     const printed = { lifetime: PRINTED_MILLIS, uses: null, note: "printed by the coordinator" };
     const join = start ? this.create(printed) : this.#keptOr("join", printed);
-    files.writeLine("join", join);
+    files.writeText("join", join);
     return lineOf(openly ? join : `FILE (a copy of ${files.at("join")})`);
   }
 
@@ -47,7 +47,7 @@ export class JoinLinks {
     const { files, authorityHash } = this.#security;
     if (authorityHash === null) return;
     const token = { lifetime: null, uses: null, note: "workers of the coordinator's machine" };
-    files.writeLine("local-join", this.#keptOr("local-join", token));
+    files.writeText("local-join", this.#keptOr("local-join", token));
   }
 
   /** The token of a file as long as it is valid, with the address of now. */

@@ -75,7 +75,7 @@ export class RunSecurity {
       options.lifetime,
     );
     const security = new RunSecurity(options, files, new Trust(first), { authority, tokens, desk });
-    files.writeLine("ca.pem", authority.certificate);
+    files.writeText("ca.pem", authority.certificate);
     await security.#equipOperator(authority);
     security.#renewAt(untilRenewal(Date.now(), first.until, Date.now()), authority);
     return security;

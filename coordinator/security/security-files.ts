@@ -80,10 +80,7 @@ export class SecurityFiles {
     return this.#read("nats.json", schema);
   }
 
-  writeText(
-    name: "nats.json" | "watch.json" | "nats.conf" | "nats.pem" | "nats-key.pem" | "http-token",
-    text: string,
-  ): void {
+  writeText(name: TextFile, text: string): void {
     replaceFile(this.at(name), `${text.trim()}\n`, OWNER);
   }
 
@@ -94,10 +91,6 @@ export class SecurityFiles {
     } catch {
       return null;
     }
-  }
-
-  writeLine(name: "local-join" | "join" | "ca.pem", text: string): void {
-    replaceFile(this.at(name), `${text.trim()}\n`, OWNER);
   }
 
   #open({ certificate, key }: z.infer<typeof authoritySchema>): Promise<Authority> {
@@ -126,6 +119,18 @@ export class SecurityFiles {
     }
   }
 }
+
+/** Files that are text for other programs, or lines for people. */
+type TextFile =
+  | "ca.pem"
+  | "join"
+  | "local-join"
+  | "http-token"
+  | "nats.json"
+  | "watch.json"
+  | "nats.conf"
+  | "nats.pem"
+  | "nats-key.pem";
 
 const authoritySchema = z.strictObject({ certificate: z.string(), key: z.string() });
 

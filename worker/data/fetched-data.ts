@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,6 +17,7 @@ import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { deal } from "../../shared/plan/deal.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
 import { type Channel, piecesOf } from "../coordinator-calls.ts";
+import { writeWhole } from "../evaluation/whole-file.ts";
 
 /** Attempts for one portion that fail, with a pause after each. */
 const TRIES = 150;
@@ -111,11 +112,7 @@ export class FetchedData {
     if (listing.sha256 !== recipe.data.sha256)
       throw otherData("The coordinator's directory", listing.sha256, recipe.data.sha256);
     mkdirSync(directory, { recursive: true });
-    for (const [name, bytes] of Object.entries(listing.small)) {
-      const temporary = join(directory, `${name}.${process.pid}.partial`);
-      writeFileSync(temporary, bytes);
-      renameSync(temporary, join(directory, name));
-    }
+    for (const [name, bytes] of Object.entries(listing.small)) writeWhole(join(directory, name), bytes);
     for (const split of ["train", "test"] as const) {
       // Where a run holds images out, the test images of others may lie there.
       if (listing.counts[split] === 0) continue;
