@@ -80,6 +80,8 @@ export class Ruler {
   #recordedStep: number;
   #facts: ModelFacts | null;
   #sinceCheckpoint: LossSum;
+  /** The checkpoint that was begun last; at most one is under way. It never rejects. */
+  #storing: Promise<void> = Promise.resolve();
   #pumping = false;
   #over = false;
 
@@ -257,7 +259,8 @@ export class Ruler {
       case "retreat":
         return this.#retreat(action.before, action.reason);
       case "storeCheckpoint":
-        return void this.#storeCheckpoint(action);
+        this.#storing = this.#storeCheckpoint(action);
+        return;
       case "probe":
         return void this.#calls.isRefused(action.address).then((refused) => {
           if (refused) this.feed({ kind: "refused", incarnation: action.incarnation });
@@ -293,6 +296,8 @@ export class Ruler {
   /** Cuts the line back to a checkpoint. Nobody follows: the run ends. */
   async #retreat(before: number, reason: string): Promise<void> {
     const { checkpoints, chronicle, store } = this.#parts;
+    // The one that is just being written may be the one to go back to.
+    await this.#storing;
     const record = await checkpoints.newestUsable(before);
     if (record === null) return chronicle.note(`There is no checkpoint of step ${before} or before to go back to.`);
     const { tip } = record;

@@ -59,15 +59,27 @@ export function checkpointIfDue(turn: Turn): void {
     else if (late) {
       onCheckpoint(turn, snapshot.tip ?? { step: 0, lineage: "", stateHash: "" }, "no snapshot came in time");
       if (state.phase === "finished") return;
-    } else if (snapshot.tip !== null && !snapshot.storing) storeIfFinal(turn);
+    } else if (snapshot.tip !== null && !snapshot.storing) storeIfGood(turn, snapshot.tip);
   }
   const leaving = lastLeavers(state);
   if (leaving.length > 0 && state.phase === "running") waitForLeavers(turn, leaving);
   if (state.snapshot !== null || turn.state.change !== null) return;
   const step = state.ledger?.step ?? 0;
   const last = state.checkpoint?.step ?? 0;
-  if (step - last < state.settings.checkpointEverySteps && leaving.length === 0) return;
-  requestSnapshot(turn);
+  const due = step - last >= state.settings.checkpointEverySteps && state.skipped === 0;
+  if (due || leaving.length > 0) requestSnapshot(turn);
+}
+
+/**
+ * A state that no step has changed since the last applied one holds nothing new: it is not stored, so that checkpoints from
+ * before steps that are not finite are there to go back to, however few are kept. The last worker's state always is.
+ */
+function storeIfGood(turn: Turn, tip: Tip): void {
+  const { state } = turn;
+  const applied = (state.ledger?.step ?? 0) - state.skipped;
+  if (state.skipped === 0 || tip.step <= applied || lastLeavers(state).length > 0) return storeIfFinal(turn);
+  send(turn, state.snapshot!.from, { kind: "discard", step: tip.step });
+  state.snapshot = null;
 }
 
 function requestSnapshot(turn: Turn): void {
