@@ -289,7 +289,7 @@ export class LockstepWorker {
 
   private onReply(reply: ComputeReply): void {
     switch (reply.kind) {
-      case "computed": {
+      case "summed": {
         const view = this.tags.view(reply.viewTag);
         if (view === undefined || !this.isCurrent(view, reply.step)) return;
         this.faults.beforeSending(reply.nodes);
@@ -298,13 +298,13 @@ export class LockstepWorker {
         else this.exchange.publishNodes(view, reply.step, reply.nodes);
         this.faults.at("exchange");
         if (reply.step === this.config.recipe.steps - 1) this.faults.at("last");
-        return this.dispatch({
-          kind: "computed",
-          view,
-          step: reply.step,
-          shards: reply.shards,
-          stateHash: reply.stateHash,
-        });
+        return;
+      }
+      case "computed": {
+        const view = this.tags.view(reply.viewTag);
+        if (view === undefined || !this.isCurrent(view, reply.step)) return;
+        const { step, shards, stateHash } = reply;
+        return this.dispatch({ kind: "computed", view, step, shards, stateHash });
       }
       case "updated": {
         const view = this.tags.view(reply.viewTag)!;

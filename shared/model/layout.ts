@@ -101,6 +101,13 @@ function bucketsOf(trainableFloats: number, vectorFloats: number, bucketFloats: 
   return buckets;
 }
 
+/** What of a gradient vector belongs to no trainable tensor: padding, the statistics and the tail. */
+export function gapsOf({ trainable, vectorFloats }: Pick<Layout, "trainable" | "vectorFloats">): FloatRange[] {
+  const ends = [0, ...trainable.map(({ offset, size }) => offset + size)];
+  const starts = [...trainable.map(({ offset }) => offset), vectorFloats];
+  return starts.map((to, i) => ({ from: ends[i]!, to })).filter(({ from, to }) => from < to);
+}
+
 /** A half-open range of floats. */
 export interface FloatRange {
   readonly from: number;

@@ -58,6 +58,8 @@ export interface Arithmetic {
   /** Sum of squares in float64, in one fixed order; finite exactly when all n floats are. */
   sumOfSquares(address: number, n: number): number;
   allFinite(address: number, n: number): boolean;
+  /** blockHashes and sumOfSquares of the same floats, with one pass over memory. `floats` is a multiple of BLOCK. */
+  hashedSquares(address: number, floats: number, table: number): number;
   /**
    * Whether this thread computes denormals. A native library may leave flush-to-zero switched on in the thread that
    * called it; bits then differ from every other worker's, and the worker must refuse to start.
@@ -107,6 +109,7 @@ interface Exports {
   readonly movingStatistics: Call<void>;
   readonly sumOfSquares: Call<number>;
   readonly allFinite: Call<number>;
+  readonly hashedSquares: Call<number>;
 }
 
 /** The built module lies beside the built code; code that runs from its sources finds it under dist/. */
@@ -144,6 +147,11 @@ export async function loadArithmetic(memory: WebAssembly.Memory, wasmPath = buil
 
 const SMALLEST_DENORMAL = 2 ** -149;
 
+function blocksIn(floats: number): number {
+  if (floats % BLOCK !== 0) throw new RangeError(`${floats} floats are not whole blocks of ${BLOCK}`);
+  return floats / BLOCK;
+}
+
 function wrap(memory: WebAssembly.Memory, wasm: Exports): Arithmetic {
   return {
     memory,
@@ -156,10 +164,7 @@ function wrap(memory: WebAssembly.Memory, wasm: Exports): Arithmetic {
     copy: wasm.copy,
     zero: wasm.zero,
     xxh64: (address, bytes) => BigInt.asUintN(64, wasm.xxh64(address, bytes)),
-    blockHashes(address, floats, table) {
-      if (floats % BLOCK !== 0) throw new RangeError(`${floats} floats are not whole blocks of ${BLOCK}`);
-      wasm.blockHashes(address, floats / BLOCK, table);
-    },
+    blockHashes: (address, floats, table) => wasm.blockHashes(address, blocksIn(floats), table),
     hashTable: (table, entries) => BigInt.asUintN(64, wasm.xxh64(table, entries * 8)),
     sgd(weights, momentum, gradient, n, s) {
       const nesterov = s.nesterov ? 1 : 0;
@@ -177,6 +182,7 @@ function wrap(memory: WebAssembly.Memory, wasm: Exports): Arithmetic {
       wasm.movingStatistics(state, sums, n, momentum, 1 - momentum, inverse),
     sumOfSquares: wasm.sumOfSquares,
     allFinite: (address, n) => wasm.allFinite(address, n) !== 0,
+    hashedSquares: (address, floats, table) => wasm.hashedSquares(address, blocksIn(floats), table),
     keepsDenormals: () => wasm.plus(SMALLEST_DENORMAL, SMALLEST_DENORMAL) === 2 * SMALLEST_DENORMAL,
   };
 }

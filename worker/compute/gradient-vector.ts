@@ -11,7 +11,7 @@ export class GradientVector {
   private readonly onTensor: (index: number) => void;
 
   /**
-   * @param address of the vector, whose padding must be zero
+   * @param address of the vector, which must be zero wherever no trainable tensor lies
    * @param onTensor called with a tensor's index in layout.trainable when its gradient has been written
    */
   constructor(
@@ -51,7 +51,11 @@ export class GradientVector {
 
   /** A weight that the loss does not depend on has the gradient zero. */
   finish(loss: number, correct: number): void {
-    for (const index of this.missing) this.onTensor(index);
+    for (const index of this.missing) {
+      const { offset, size } = this.layout.trainable[index]!;
+      this.values.fill(0, offset, offset + size);
+      this.onTensor(index);
+    }
     const tail = this.values.subarray(this.layout.stateFloats);
     tail[TAIL.loss] = loss;
     tail[TAIL.correct] = correct;

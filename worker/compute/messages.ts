@@ -46,6 +46,8 @@ export type ComputeReply =
       readonly labels: Readonly<Record<string, string>>;
       readonly facts: ModelFacts;
     }
+  /** The gradients are computed and summed: they may leave. `computed` follows when the state is hashed. */
+  | { readonly kind: "summed"; readonly viewTag: number; readonly step: number; readonly nodes: readonly NodeBuffer[] }
   | {
       readonly kind: "computed";
       readonly viewTag: number;

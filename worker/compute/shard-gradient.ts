@@ -64,7 +64,7 @@ export class ShardGradient {
   }
 
   /**
-   * Writes the gradient into the vector at byte address `into`, whose padding must be zero.
+   * Writes the gradient into the vector at byte address `into`, which must be zero wherever no trainable tensor lies.
    * @param onTensor called with a tensor's index in layout.trainable when its gradient has been written
    */
   run(

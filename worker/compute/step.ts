@@ -1,6 +1,6 @@
 import type { Recipe } from "../../shared/config/schema.ts";
 import { gradientDigest } from "../../shared/model/gradient-digest.ts";
-import type { Layout } from "../../shared/model/layout.ts";
+import { BLOCK, type FloatRange, gapsOf, type Layout } from "../../shared/model/layout.ts";
 import { childrenOf, maximalNodes, type ShardRange, sizeOf } from "../../shared/plan/tree.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
@@ -11,6 +11,9 @@ import type { HashedVector, MemoryPlan } from "../memory/plan.ts";
 import { damage, gradientFault } from "./gradient-fault.ts";
 import { delayShard } from "./shard-delay.ts";
 import type { ShardGradient } from "./shard-gradient.ts";
+
+/** Blocks that are added and hashed at a time. */
+const TILE = 8;
 
 /** A finished maximal node of this worker's range: where its sum and its block hashes lie. */
 export interface NodeBuffer {
@@ -38,6 +41,7 @@ export class ShardSums {
   private readonly control: Control;
   private readonly faults: Pick<ThreadFaults, "at">;
   private readonly fault = gradientFault();
+  private readonly gaps: readonly FloatRange[];
   private readonly recentMillis: number[] = [];
 
   constructor(parts: {
@@ -58,6 +62,7 @@ export class ShardSums {
     this.loader = parts.loader;
     this.control = parts.control;
     this.faults = parts.faults;
+    this.gaps = gapsOf(parts.layout);
   }
 
   /** Null where the step was given up. */
@@ -67,19 +72,21 @@ export class ShardSums {
     const nodes: NodeBuffer[] = [];
     if (sizeOf(range) === 0) this.forgetSpeed();
     for (const node of maximalNodes(this.recipe.shards, range)) {
-      const buffer = this.sum(step, node, free, shards, wanted);
+      const buffer = this.sum(step, node, free, shards, wanted, true);
       if (buffer === null) return null;
       nodes.push({ range: node, address: buffer.address, table: buffer.table });
     }
     return { nodes, shards };
   }
 
+  /** @param whole it is a maximal node, which is sent: only there the hashes of its blocks are asked for */
   private sum(
     step: number,
     node: ShardRange,
     free: HashedVector[],
     shards: ShardRecord[],
     wanted: (shard: number) => boolean,
+    whole: boolean,
   ): HashedVector | null {
     if (sizeOf(node) === 1) {
       if (!wanted(node.from)) return null;
@@ -88,23 +95,32 @@ export class ShardSums {
       return buffer;
     }
     const [left, right] = childrenOf(node);
-    const a = this.sum(step, left, free, shards, wanted);
-    const b = a === null ? null : this.sum(step, right, free, shards, wanted);
+    const a = this.sum(step, left, free, shards, wanted, false);
+    const b = a === null ? null : this.sum(step, right, free, shards, wanted, false);
     if (a === null || b === null) return null;
-    this.add(a.address, b.address);
+    this.add(a, b.address, whole);
     free.push(b);
-    this.arithmetic.blockHashes(a.address, this.layout.vectorFloats, a.table);
     return a;
   }
 
-  /** a += b; trainable sums are rounded to bfloat16 where the wire is, so that the bits do not depend on who adds. */
-  private add(a: number, b: number): void {
+  /**
+   * a += b; trainable sums are rounded to bfloat16 where the wire is, so that the bits do not depend on who adds. Blocks are
+   * hashed while they are in the cache.
+   */
+  private add({ address, table }: HashedVector, b: number, hashed: boolean): void {
     const { arithmetic, layout, recipe } = this;
-    const trainable = layout.trainableFloats;
-    const rest = trainable * 4;
-    if (recipe.wire === "bf16") arithmetic.addBf16(a, a, b, trainable);
-    else arithmetic.add(a, a, b, trainable);
-    arithmetic.add(a + rest, a + rest, b + rest, layout.vectorFloats - trainable);
+    const { trainableFloats, vectorFloats } = layout;
+    const trainable = recipe.wire === "bf16" ? arithmetic.addBf16 : arithmetic.add;
+    const pass = (add: Arithmetic["add"], start: number, end: number) => {
+      for (let from = start; from < end; from += TILE * BLOCK) {
+        const floats = Math.min(end - from, TILE * BLOCK);
+        const at = address + from * 4;
+        add(at, at, b + from * 4, floats);
+        if (hashed) arithmetic.blockHashes(at, floats, table + (from / BLOCK) * 8);
+      }
+    };
+    pass(trainable, 0, trainableFloats);
+    pass(arithmetic.add, trainableFloats, vectorFloats);
   }
 
   private shard(step: number, shard: number, buffer: HashedVector): ShardRecord {
@@ -112,7 +128,7 @@ export class ShardSums {
     const started = performance.now();
     const batch = this.loader.take(step, shard);
     const loaded = performance.now();
-    arithmetic.zero(buffer.address, layout.vectorFloats * 4);
+    this.clear(buffer.address);
     const epoch = Math.floor(step / recipe.stepsPerEpoch);
     this.faults.at("forward");
     const { correct } = this.gradient.run({ ...batch, epoch, step, shard }, buffer.address);
@@ -125,6 +141,11 @@ export class ShardSums {
     delayShard(this.control.counters, performance.now() - loaded);
     this.account(loaded - started, performance.now() - loaded, batch.samples);
     return { shard, idsDigest: batch.digest, samples: batch.samples, correct, gradientDigest: digest };
+  }
+
+  /** Zeros wherever no tensor's gradient is written. */
+  private clear(address: number): void {
+    for (const { from, to } of this.gaps) this.arithmetic.zero(address + from * 4, (to - from) * 4);
   }
 
   private words(address: number, count: number): Uint32Array {

@@ -13,7 +13,7 @@ import type { LoaderFault } from "../loader/micro-batch-loader.ts";
 import { LoaderPool } from "../loader/pool.ts";
 import { slotLayout } from "../loader/slot.ts";
 import { controlOf } from "../memory/control.ts";
-import { createMemory, type HashedVector, ofStep, planMemory } from "../memory/plan.ts";
+import { createMemory, ofStep, planMemory } from "../memory/plan.ts";
 import { touch, usedSoon } from "../memory/touch.ts";
 import { evaluateBatch } from "./evaluate.ts";
 import { fingerprint } from "./fingerprint.ts";
@@ -156,6 +156,8 @@ function compute(viewTag: number, step: number, shards: ShardRange): void {
     return wanted();
   });
   if (done === null || !wanted()) return;
+  // The nodes leave while the state is hashed: without the trailer, which carries the hash, nobody commits.
+  reply({ kind: "summed", viewTag, step, nodes: done.nodes });
   const started = performance.now();
   const stateHash = hashState();
   control.counters.add("hashMillis", performance.now() - started);
@@ -171,29 +173,17 @@ function* ahead(step: number, { from, to }: ShardRange, next: number) {
   for (let shard = from; shard < to; shard++) yield { step: step + 1, shard };
 }
 
-/**
- * Hash of a reduced vector, and whether its blocks still have the hashes that were taken when they were summed or came.
- * Only reads what the main thread may already fill anew, where it has closed the word meanwhile.
- */
-function check({ address, floats, table, entries }: HashedVector): { readonly sound: boolean; readonly hash: string } {
-  const { checkTable } = memoryPlan;
-  arithmetic.blockHashes(address, floats, checkTable);
-  const bytes = Buffer.from(memory.buffer);
-  const sound = bytes.compare(bytes, table, table + entries * 8, checkTable, checkTable + entries * 8) === 0;
-  return { sound, hash: hex64(arithmetic.hashTable(checkTable, entries)) };
-}
-
 function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
   const { viewTag, step, parent, idsDigests, samples } = request;
   const started = performance.now();
   const reduced = ofStep(memoryPlan.reduced, step);
-  const { sound, hash } = check(reduced);
+  const { sound, hash, squares } = parts.update.examine(reduced);
   if (!sound || !control.commitWord.tryCommit(viewTag, step))
     return reply({ kind: "notCommitted", viewTag, step, corrupt: !sound });
-  const result = parts.update.apply(step, reduced.address, samples);
-  parts.faults.at("update");
+  const result = parts.update.apply(step, reduced.address, samples, squares);
   const lineage = nextLineage(parent, step, idsDigests, hash);
-  const stateHash = hashState();
+  // An injected fault falls between the update and the hash of what it made.
+  const stateHash = parts.faults.at("update") ? hashState() : parts.update.stateHash();
   control.counters.add("updateMillis", performance.now() - started);
   control.commitWord.finishUpdate(viewTag);
   reply({ kind: "updated", viewTag, step, lineage, stateHash, ...result });

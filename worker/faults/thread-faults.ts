@@ -23,8 +23,14 @@ export class ThreadFaults {
     else this.#armed.add(fault);
   }
 
-  at(moment: WorkerMoment): void {
-    this.#armed.bring(moment, (fault) => this.#strike(fault));
+  /** The thread is at this moment. True where something struck. */
+  at(moment: WorkerMoment): boolean {
+    let struck = false;
+    this.#armed.bring(moment, (fault) => {
+      struck = true;
+      this.#strike(fault);
+    });
+    return struck;
   }
 
   #strike(fault: Fault): void {

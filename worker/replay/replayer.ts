@@ -117,6 +117,7 @@ export class Replayer {
   }
 
   #onReply(reply: ComputeReply): void {
+    if (reply.kind === "summed") return;
     this.#settle?.resolve(reply);
     this.#settle = null;
   }

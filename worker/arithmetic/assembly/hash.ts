@@ -6,10 +6,10 @@ const P3: u64 = 0x165667b19e3779f9;
 const P4: u64 = 0x85ebca77c2b2ae63;
 const P5: u64 = 0x27d4eb2f165667c5;
 
-const BLOCK_BYTES: usize = 4096;
+export const BLOCK_BYTES: usize = 4096;
 
 // @ts-ignore: decorator
-@inline function round(lane: u64, input: u64): u64 {
+@inline export function round(lane: u64, input: u64): u64 {
   return rotl(lane + input * P2, 31) * P1;
 }
 
@@ -18,22 +18,46 @@ const BLOCK_BYTES: usize = 4096;
   return (hash ^ round(0, lane)) * P1 + P4;
 }
 
+// What the four lanes begin with.
+export const LANE_A: u64 = P1 + P2;
+export const LANE_B: u64 = P2;
+export const LANE_C: u64 = 0;
+export const LANE_D: u64 = 0 - P1;
+
+// @ts-ignore: decorator
+@inline function join(a: u64, b: u64, c: u64, d: u64): u64 {
+  const hash = rotl(a, 1) + rotl(b, 7) + rotl(c, 12) + rotl(d, 18);
+  return merge(merge(merge(merge(hash, a), b), c), d);
+}
+
+// @ts-ignore: decorator
+@inline function avalanche(sum: u64): u64 {
+  let hash = (sum ^ (sum >> 33)) * P2;
+  hash = (hash ^ (hash >> 29)) * P3;
+  return hash ^ (hash >> 32);
+}
+
+// The hash of a whole block from its four lanes.
+// @ts-ignore: decorator
+@inline export function blockHash(a: u64, b: u64, c: u64, d: u64): u64 {
+  return avalanche(join(a, b, c, d) + (BLOCK_BYTES as u64));
+}
+
 export function xxh64(address: usize, bytes: usize): u64 {
   let left = bytes;
   let hash: u64;
   if (left >= 32) {
-    let a = P1 + P2;
-    let b = P2;
-    let c: u64 = 0;
-    let d: u64 = 0 - P1;
+    let a = LANE_A;
+    let b = LANE_B;
+    let c = LANE_C;
+    let d = LANE_D;
     for (; left >= 32; left -= 32, address += 32) {
       a = round(a, load<u64>(address));
       b = round(b, load<u64>(address, 8));
       c = round(c, load<u64>(address, 16));
       d = round(d, load<u64>(address, 24));
     }
-    hash = rotl(a, 1) + rotl(b, 7) + rotl(c, 12) + rotl(d, 18);
-    hash = merge(merge(merge(merge(hash, a), b), c), d);
+    hash = join(a, b, c, d);
   } else {
     hash = P5;
   }
@@ -45,9 +69,7 @@ export function xxh64(address: usize, bytes: usize): u64 {
     address += 4;
   }
   for (; left > 0; left--, address++) hash = rotl(hash ^ ((load<u8>(address) as u64) * P5), 11) * P1;
-  hash = (hash ^ (hash >> 33)) * P2;
-  hash = (hash ^ (hash >> 29)) * P3;
-  return hash ^ (hash >> 32);
+  return avalanche(hash);
 }
 
 // The hash of each whole block from `address` on, as little-endian u64 into `table`.

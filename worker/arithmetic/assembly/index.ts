@@ -4,4 +4,4 @@
 export { add, addBf16, scale, roundBf16, packBf16, unpackBf16, copy, zero, plus } from "./vector";
 export { xxh64, blockHashes } from "./hash";
 export { sgd, adamw, ema, movingStatistics } from "./update";
-export { sumOfSquares, allFinite } from "./norm";
+export { sumOfSquares, hashedSquares, allFinite } from "./norm";
