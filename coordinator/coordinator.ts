@@ -34,6 +34,7 @@ import { CoordinatorServer } from "./server.ts";
 import { Sessions } from "./sessions.ts";
 import { summarize } from "./summary.ts";
 import { TargetsFile, targetGroups } from "./targets.ts";
+import { RunTrace } from "./trace/run-trace.ts";
 import { securedCalls, WORKER_CALLS } from "./worker-calls.ts";
 
 /** How a process is asked to stop: in order. */
@@ -43,6 +44,7 @@ export interface StopRequests {
 
 /** Time for released workers to close their streams, in milliseconds. */
 const RELEASE_MILLIS = 2000;
+const TRACE_MILLIS = 15_000;
 
 /**
  * One reign: takes a term, rules the run, accounts for it, lets everybody go.
@@ -106,8 +108,10 @@ export async function runCoordinator(
     testImages: dataset.test.count,
     resumed: options.start,
   });
+  const trace = place.trace === undefined ? null : new RunTrace(place.trace, directory, runId);
   const sessions = new Sessions(recipe.shards, {
     onHello: (hello) => {
+      trace?.knows(hello);
       const other = otherMake(hello);
       if (other !== null) {
         account.note(`worker ${hello.name} is refused: ${other.message}`);
@@ -144,6 +148,7 @@ export async function runCoordinator(
       sessions,
       checkpoints,
       status,
+      trace: trace?.parts ?? null,
       data: new DataServer(dataset, recipe.data.sha256),
       stop: (reason) => ruler.stop(reason),
       inject: (target, fault) => inject(ruler, sessions, target, fault),
@@ -208,7 +213,9 @@ export async function runCoordinator(
       store.checkRuling();
       directory.writeJson("summary.json", told);
     });
-    await released(sessions);
+    // Those that trace hand over what they have before they leave.
+    await released(sessions, trace === null ? RELEASE_MILLIS : TRACE_MILLIS);
+    trace?.write((line) => chronicle.note(line));
     return outcome;
   } finally {
     server.close();
@@ -247,8 +254,8 @@ const outcomeOf = ({ outcome, message, code }: RecordOf<"end">): Outcome => {
 };
 
 /** The workers hear that they are released before the streams close. */
-async function released(sessions: Sessions): Promise<void> {
-  const until = performance.now() + RELEASE_MILLIS;
+async function released(sessions: Sessions, patience: number): Promise<void> {
+  const until = performance.now() + patience;
   while (sessions.incarnations.length > 0 && performance.now() < until) {
     await new Promise((resolve) => setTimeout(resolve, 25));
   }

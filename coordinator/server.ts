@@ -7,6 +7,7 @@ import type {
   PredictionsRequest,
   PullDataRequest,
   RenewRequest,
+  TracePartRequest,
 } from "../shared/rpc/clients.ts";
 import {
   type Binding,
@@ -19,11 +20,13 @@ import {
 } from "../shared/rpc/service.ts";
 import { type Authenticated, requireRole } from "../shared/security/caller.ts";
 import type { Role } from "../shared/security/names.ts";
+import { machineMillis } from "../shared/trace/machine-clock.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
 import type { DataServer } from "./data-server.ts";
 import type { Issued } from "./security/authority.ts";
 import type { RunSecurity } from "./security/run-security.ts";
 import type { SessionCall, Sessions } from "./sessions.ts";
+import type { TraceParts } from "./trace/trace-parts.ts";
 
 interface PullCheckpointRequest {
   readonly run: string;
@@ -46,6 +49,8 @@ export interface CoordinatorHandlers {
   inject(target: string, fault: string): string;
   /** Lets somebody in or out, see AccessControl; null: that is none of its actions. */
   access?(request: ControlRequest): string | null;
+  /** Takes what workers have traced; null: nobody is asked to. */
+  readonly trace?: Pick<TraceParts, "take"> | null;
   /** Bytes of one evaluation batch in the form of `encodeBatch`. */
   predictions(batch: number, bytes: Buffer): void;
 }
@@ -75,6 +80,14 @@ export class CoordinatorServer {
       pullData: (call: PullDataCall) => void this.onPullData(call),
       pushPredictions: unaryFor<PredictionsRequest>(["worker"], (request) => {
         handlers.predictions(request.batch, encodeBatch(request));
+        return { ok: true, message: "" };
+      }),
+      getClock: unaryFor(["worker"], () => ({ millis: machineMillis() })),
+      pushTrace: unaryFor<TracePartRequest>(["worker"], ({ run, incarnation, json }, peer) => {
+        const { trace = null } = handlers;
+        if (run !== handlers.run || trace === null)
+          throw new LockstepError("LS_TRACE_PART", "Nothing of that run is traced here.");
+        trace.take(incarnation, json, peer?.incarnation ?? null);
         return { ok: true, message: "" };
       }),
       getStatus: unaryFor(["operator", "worker"], () => ({ json: JSON.stringify(handlers.status()) })),

@@ -20,6 +20,7 @@ import { enter, WorkerSecurity } from "./security/entrance.ts";
 import { newIdentity } from "./security/obtain.ts";
 import { keepRenewed } from "./security/renewing.ts";
 import { Session } from "./session.ts";
+import { TraceHandOver } from "./trace/hand-over.ts";
 import { LockstepWorker } from "./worker.ts";
 
 /** The worker process: listen, dial, load, get ready, work, leave. */
@@ -46,12 +47,15 @@ async function run(): Promise<void> {
   let loading = false;
   let loaded: ComputeReady | null = null;
   let ended = false;
+  let trace: TraceHandOver | null = null;
   const early = new EarlyFaults();
 
   const end = async (code: number, reason: string) => {
     if (ended) return;
     ended = true;
     log.info({ reason, code }, "the worker ends");
+    const lost = await trace?.finish();
+    if (typeof lost === "string") log.warn({ why: lost }, "the trace was not handed over");
     worker?.close();
     session.close();
     server.close();
@@ -157,6 +161,10 @@ async function run(): Promise<void> {
         log: (event, detail) => log.info(detail, event),
       },
     });
+    if (worker.trace !== null) {
+      const who = { run: config.runId, incarnation: self, name: options.name, host: options.host };
+      trace = new TraceHandOver(worker.trace, who, () => session.channel);
+    }
     const delay = initialDelay(options.name);
     worker.control.counters.set("shardDelay", delay.millis);
     worker.control.counters.set("shardSlowness", delay.factor - 1);

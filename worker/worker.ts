@@ -4,6 +4,7 @@ import type { CoordinatorMessage, Progress, StepPhase } from "../shared/protocol
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { type Incarnation, sameView, type Tip, type View, type ViewId, viewName } from "../shared/protocol/view.ts";
 import type { Trust } from "../shared/security/trust.ts";
+import { mostSpans } from "../shared/trace/part.ts";
 import { loadArithmeticSync } from "./arithmetic/arithmetic.ts";
 import type { Compute, ComputeReady } from "./compute/compute.ts";
 import type { ComputeReply, ComputeRequest, EvaluatedBatch } from "./compute/messages.ts";
@@ -19,6 +20,8 @@ import { type Control, controlOf } from "./memory/control.ts";
 import { isEvidenceDue, owedByPeers } from "./owed.ts";
 import { Snapshots } from "./snapshots.ts";
 import { StepClock } from "./step-clock.ts";
+import { TraceRecorder } from "./trace/recorder.ts";
+import { StepTrace } from "./trace/step-trace.ts";
 import { ViewTags } from "./view-tags.ts";
 
 /** What the worker's surroundings do for it. */
@@ -43,6 +46,8 @@ export class LockstepWorker {
   readonly control: Control;
   readonly faults: WorkerFaults;
   readonly clock = new StepClock();
+  /** null: nothing is traced. */
+  readonly trace: StepTrace | null;
   private readonly config: Config;
   private readonly compute: Compute;
   private readonly ready: ComputeReady;
@@ -83,7 +88,10 @@ export class LockstepWorker {
     if (config.recipe.exchange === "none") {
       for (const { address, floats, table } of ready.plan.reduced) arithmetic.blockHashes(address, floats, table);
     }
-    const { redialFirst, redialMax, levelTimeout } = config.place.timing;
+    const { trace: traced, timing } = config.place;
+    const recorder = traced === undefined ? null : new TraceRecorder(traced.steps, mostSpans(config.place.workers));
+    this.trace = recorder === null ? null : new StepTrace(recorder, ready.layout);
+    const { redialFirst, redialMax, levelTimeout } = timing;
     this.exchange = new Exchange(
       {
         run: config.runId,
@@ -97,6 +105,7 @@ export class LockstepWorker {
         redialFirst,
         redialMax,
         trust,
+        trace: this.trace,
       },
       (event) => this.dispatch(event),
     );
@@ -201,11 +210,13 @@ export class LockstepWorker {
 
   private dispatch(event: MemberEvent): void {
     this.clock.saw(event, performance.now());
+    this.trace?.saw(event);
     for (const action of advance(this.member, event)) this.perform(action);
   }
 
   private perform(action: MemberAction): void {
     this.clock.does(action, performance.now());
+    this.trace?.does(action);
     switch (action.kind) {
       case "send":
         return this.hooks.send(action.message);
@@ -338,6 +349,8 @@ export class LockstepWorker {
         return this.crash(reply.code, reply.message);
       case "pong":
         return this.watch.end();
+      case "spans":
+        return this.trace?.thread(reply.spans);
       case "strike":
         return this.faults.strike(reply.fault);
       case "notCommitted": {

@@ -5,6 +5,7 @@ import { recipeHelp } from "../../shared/config/recipes/document.ts";
 import { RECIPES } from "../../shared/config/recipes/index.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { isLoopback } from "../../shared/process/addresses.ts";
+import { DEFAULT_TRACE_STEPS } from "../../shared/trace/part.ts";
 import { devicesOf } from "../up/devices.ts";
 import { upFolds } from "../up/folds.ts";
 import { natsProgram } from "../up/nats-program.ts";
@@ -100,6 +101,8 @@ export function hereOptions(command: Command): Command {
     .option("--no-local-workers", "start none here: the run waits for --workers of other machines (see --listen)")
     .option("--nats <url>", "a NATS server that runs already (default: one of its own)")
     .option("--no-nats", "no broadcast (default: broadcast)")
+    .option("--trace <file>", "a trace of all workers at the end, for ui.perfetto.dev or chrome://tracing")
+    .option("--trace-steps <n>", `newest steps of each worker that the trace shows (default: ${DEFAULT_TRACE_STEPS})`)
     .option("--monitoring", "Prometheus with rules and alerts beside the run, where it is installed", false)
     .option("--json", "one JSON object per line on stdout, the summary last; people's text on stderr", false)
     .addOption(new Option("--pin", "worker k on core k alone, for benchmarks").hideHelp());

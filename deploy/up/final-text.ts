@@ -28,6 +28,8 @@ export const summarySchema = z.looseObject({
     .object({ top1: z.number(), top1Low: z.number(), top1High: z.number(), top5: z.number() })
     .nullable()
     .catch(null),
+  /** Of a run that was traced: where. */
+  trace: z.string().optional(),
   /** Of a run that failed. */
   code: z.string().optional(),
   message: z.string().optional(),
@@ -62,6 +64,7 @@ export function finalText(summary: RunSummary, report: string | null): string[] 
     if (hash !== null && hash !== "") lines.push(`${name.padEnd(10)}  ${hash}`);
   }
   if (report !== null) lines.push(`report      ${report}`);
+  if (summary.trace !== undefined) lines.push(`trace       ${summary.trace} (open it at https://ui.perfetto.dev)`);
   return lines;
 }
 

@@ -49,6 +49,7 @@ export async function upFolds(
   if (options.fold !== undefined || (options.holdOut ?? 0) > 0 || options.eval === false) {
     throw usage("--folds does not go with --fold, --hold-out or --no-eval.", "It evaluates every fold.");
   }
+  if (options.trace !== undefined) throw usage("--folds does not go with --trace.", "Trace one fold with --fold.");
   const directory = resolve(options.out ?? join("runs", newRunId(new Date())));
   const results: FoldResult[] = [];
   for (let fold = 1, folds = 1; fold <= folds; fold++) {

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { datasetFacts, machineFacts } from "../../shared/config/facts.ts";
 import { type ConfigFile, readConfigFile } from "../../shared/config/files.ts";
 import { type RunOptions, usage } from "../../shared/config/options.ts";
-import { defaultEvaluation } from "../../shared/config/place.ts";
+import { defaultEvaluation, traceOf } from "../../shared/config/place.ts";
 import { resolveConfig, trainingPartOf } from "../../shared/config/resolve.ts";
 import type { Config, Place, Recipe } from "../../shared/config/schema.ts";
 import { openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
@@ -15,7 +15,10 @@ import { readSummary } from "./runs.ts";
 const RESUME_HELP = "See `npx lockstep resume --help`.";
 
 /** Options that say where a run happens, not what its bits are. */
-const PLACE_OPTIONS: readonly string[] = ["workers", "minWorkers", "data", "out", "eval", "listen", "config"];
+const PLACE_OPTIONS: readonly string[] = [
+  ...["workers", "minWorkers", "data", "out", "eval", "listen", "config"],
+  ...["trace", "traceSteps"],
+];
 
 /**
  * A run that goes on: its place may change, its recipe only as a new run that begins with its last checkpoint (`fork`).
@@ -54,7 +57,8 @@ export async function prepareResume(run: string, options: RunOptions, fork: bool
 
 async function placeOf(before: Config, given: RunOptions, file: ConfigFile | null): Promise<Place> {
   const { outDirectory: _out, dataDirectory: _data, nats: _nats, modelFile: _model, ...changes } = file?.place ?? {};
-  const merged: Place = { ...before.place, ...changes, timing: { ...before.place.timing, ...changes.timing } };
+  const { trace: _trace, ...earlier } = { ...before.place, ...changes };
+  const merged: Place = { ...earlier, ...traceOf(given), timing: { ...before.place.timing, ...changes.timing } };
   const workers = given.workers ?? merged.workers;
   const dataDirectory = resolve(given.data ?? merged.dataDirectory);
   const dataset = openDataset(dataDirectory, before.recipe.trainingPart);

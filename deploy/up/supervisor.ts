@@ -114,7 +114,8 @@ export class Supervisor {
   async run(tick: () => void): Promise<RunEnd> {
     const { directory } = this.#options;
     // What an earlier life of the run left would be taken for this one's.
-    for (const file of ["summary.json", "endpoints.json"]) rmSync(join(directory, file), { force: true });
+    for (const name of ["summary.json", "endpoints.json", "trace"])
+      rmSync(join(directory, name), { force: true, recursive: true });
     this.#coordinator.start();
     for (const worker of this.#workers) worker.start();
     const { first, second } = this.#interrupts;

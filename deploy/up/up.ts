@@ -20,6 +20,7 @@ import { lockRun } from "./run-lock.ts";
 import { secureNats } from "./secure-nats.ts";
 import { Supervisor } from "./supervisor.ts";
 import { percent } from "./text.ts";
+import { checkTraceFile, traceFileOf } from "./trace-file.ts";
 import { evaluationStart, runTimes } from "./wall-time.ts";
 
 export interface UpOptions {
@@ -71,6 +72,7 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
   try {
     const prepared = await prepare(interrupts.first.signal);
     directory = prepared.directory;
+    checkTraceFile(prepared.config.place);
     mkdirSync(join(directory, "logs"), { recursive: true });
     const lost = (error: Error) => {
       display.note(`The run was taken over by another process: ${error.message}.`);
@@ -164,6 +166,8 @@ async function train(life: Life): Promise<number> {
   const evaluating = evaluated
     ? (evaluationStart(new LineTail(join(directory, "events.ndjson")).read()) ?? trained)
     : null;
+  const trace = traceFileOf(config.place);
+  if (trace !== null) summary = { ...summary, trace };
   summary = { ...summary, ...runTimes(life.started, trained, evaluating, Date.now()) };
   writeSummary(directory, summary);
   return lastWords(life, summary);

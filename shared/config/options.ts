@@ -46,6 +46,8 @@ const optionsSchema = z
     /** A run that held images out. */
     temperatureFrom: text("a run's directory"),
     listen: text("an address of this machine"),
+    trace: text("a file"),
+    traceSteps: number(1, 100_000, true, "a whole number from 1 to 100000"),
     config: text("a JSON file"),
   })
   .partial();

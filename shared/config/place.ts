@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { DEFAULT_TRACE_STEPS } from "../trace/part.ts";
 import type { DatasetFacts, MachineFacts, RunFacts } from "./facts.ts";
 import type { ConfigFile, ModelFile } from "./files.ts";
 import { type RunOptions, usage } from "./options.ts";
@@ -44,11 +45,21 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
     // Without exchange nothing is learned.
     evaluation: wantsEvaluation && dataset.testImages > 0 && recipe.exchange !== "none" ? evaluation : null,
     ...(temperatureFrom === undefined ? {} : { temperatureFrom: resolve(temperatureFrom) }),
+    ...traceOf(options),
     checkpoint: before.checkpoint ?? { everySteps: recipe.stepsPerEpoch, keep: KEPT_CHECKPOINTS },
     balance: before.balance ?? DEFAULT_BALANCE,
     timing: { ...DEFAULT_TIMING, ...before.timing },
     nats: run.nats,
   };
+}
+
+/**
+ * What --trace and --trace-steps say, for a place; each life of a run says it anew, so that no older trace is written over.
+ * @throws LockstepError LS_USAGE
+ */
+export function traceOf({ trace, traceSteps }: RunOptions): Pick<Place, "trace"> {
+  if (trace === undefined && traceSteps !== undefined) throw usage("--trace-steps needs --trace.");
+  return trace === undefined ? {} : { trace: { file: resolve(trace), steps: traceSteps ?? DEFAULT_TRACE_STEPS } };
 }
 
 /** How a test set of this many images is evaluated where nobody says otherwise. */

@@ -180,6 +180,8 @@ export const placeSchema = z.strictObject({
     .nullable(),
   /** Directory of the selection run whose held-out images the temperature is fitted to. */
   temperatureFrom: z.string().optional(),
+  /** File that a trace of all workers is written to at the end, and how many of their newest steps it shows. */
+  trace: z.strictObject({ file: z.string(), steps: positive }).optional(),
   checkpoint: z.strictObject({ everySteps: positive, keep: positive }),
   timing: timingSchema,
   balance: balanceSchema.default(DEFAULT_BALANCE),

@@ -1,5 +1,5 @@
 import type { LedgerEntry } from "../protocol/trailer.ts";
-import type { ViewId } from "../protocol/view.ts";
+import type { Incarnation, ViewId } from "../protocol/view.ts";
 import { COORDINATOR_NAME, WORKER_NAME, workerName } from "../security/names.ts";
 import type { Trust } from "../security/trust.ts";
 import type { Envelope } from "./convert.ts";
@@ -86,6 +86,13 @@ export interface ControlRequest {
   readonly detail: string;
 }
 
+export interface TracePartRequest {
+  readonly run: string;
+  readonly incarnation: Incarnation;
+  /** See shared/trace/part.ts. */
+  readonly json: string;
+}
+
 export interface Done {
   readonly ok: boolean;
   readonly message: string;
@@ -111,6 +118,8 @@ export interface CoordinatorClient {
   readonly pullCheckpoint: RawStream<{ readonly run: string; readonly step: number }>;
   readonly pullData: RawStream<PullDataRequest>;
   readonly pushPredictions: Unary<PredictionsRequest, Done>;
+  readonly getClock: Unary<object, { readonly millis: number }>;
+  readonly pushTrace: Unary<TracePartRequest, Done>;
   readonly getStatus: Unary<object, { readonly json: string }>;
   readonly control: Unary<ControlRequest, Done>;
   readonly renew: Unary<RenewRequest, CertificateReply>;

@@ -5,6 +5,7 @@ import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
+import type { Span } from "../../shared/trace/part.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
 import type { StartMillis } from "./start-clock.ts";
 import type { NodeBuffer } from "./step.ts";
@@ -72,6 +73,8 @@ export type ComputeReply =
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
   | { readonly kind: "pong" }
+  /** What a trace shows of the request whose answer follows. */
+  | { readonly kind: "spans"; readonly spans: readonly Span[] }
   /** An injected fault that only the main thread can do: at once. */
   | { readonly kind: "strike"; readonly fault: Fault }
   /** `stack` is for the log. */

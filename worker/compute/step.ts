@@ -8,6 +8,7 @@ import type { ThreadFaults } from "../faults/thread-faults.ts";
 import type { LoaderPool } from "../loader/pool.ts";
 import type { Control } from "../memory/control.ts";
 import type { HashedVector, MemoryPlan } from "../memory/plan.ts";
+import type { ThreadSpans } from "../trace/thread-spans.ts";
 import { damage, gradientFault } from "./gradient-fault.ts";
 import { delayShard } from "./shard-delay.ts";
 import type { ShardGradient } from "./shard-gradient.ts";
@@ -40,6 +41,7 @@ export class ShardSums {
   private readonly loader: LoaderPool;
   private readonly control: Control;
   private readonly faults: Pick<ThreadFaults, "at">;
+  private readonly spans: ThreadSpans | null;
   private readonly fault = gradientFault();
   private readonly gaps: readonly FloatRange[];
   private readonly recentMillis: number[] = [];
@@ -53,6 +55,8 @@ export class ShardSums {
     loader: LoaderPool;
     control: Control;
     faults: Pick<ThreadFaults, "at">;
+    /** null: nothing is traced. */
+    spans: ThreadSpans | null;
   }) {
     this.arithmetic = parts.arithmetic;
     this.memory = parts.memory;
@@ -62,6 +66,7 @@ export class ShardSums {
     this.loader = parts.loader;
     this.control = parts.control;
     this.faults = parts.faults;
+    this.spans = parts.spans;
     this.gaps = gapsOf(parts.layout);
   }
 
@@ -98,7 +103,9 @@ export class ShardSums {
     const a = this.sum(step, left, free, shards, wanted, false);
     const b = a === null ? null : this.sum(step, right, free, shards, wanted, false);
     if (a === null || b === null) return null;
+    const began = this.spans?.now() ?? 0;
     this.add(a, b.address, whole);
+    this.spans?.add("sum", began, step, { shards: `${node.from}-${node.to - 1}` });
     free.push(b);
     return a;
   }
@@ -124,20 +131,26 @@ export class ShardSums {
   }
 
   private shard(step: number, shard: number, buffer: HashedVector): ShardRecord {
-    const { arithmetic, layout, recipe } = this;
+    const { arithmetic, layout, recipe, spans } = this;
     const started = performance.now();
+    const taking = spans?.now() ?? 0;
     const batch = this.loader.take(step, shard);
     const loaded = performance.now();
+    spans?.add("data", taking, step, { shard, samples: batch.samples });
     this.clear(buffer.address);
     const epoch = Math.floor(step / recipe.stepsPerEpoch);
     this.faults.at("forward");
+    const passing = spans?.now() ?? 0;
     const { correct } = this.gradient.run({ ...batch, epoch, step, shard }, buffer.address);
+    spans?.add("forward + backward", passing, step, { shard, samples: batch.samples });
     this.faults.at("backward");
     this.loader.release(batch.slot);
+    const hashing = spans?.now() ?? 0;
     if (recipe.wire === "bf16") arithmetic.roundBf16(buffer.address, buffer.address, layout.trainableFloats);
     damage(this.fault, step, shard, this.words(buffer.address, layout.vectorFloats));
     arithmetic.blockHashes(buffer.address, layout.vectorFloats, buffer.table);
     const digest = gradientDigest(this.words(buffer.table, 2 * buffer.entries));
+    spans?.add("hash gradient", hashing, step, { shard });
     delayShard(this.control.counters, performance.now() - loaded);
     this.account(loaded - started, performance.now() - loaded, batch.samples);
     return { shard, idsDigest: batch.digest, samples: batch.samples, correct, gradientDigest: digest };

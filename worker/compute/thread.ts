@@ -15,6 +15,7 @@ import { slotLayout } from "../loader/slot.ts";
 import { controlOf } from "../memory/control.ts";
 import { createMemory, ofStep, planMemory } from "../memory/plan.ts";
 import { touch, usedSoon } from "../memory/touch.ts";
+import { ThreadSpans } from "../trace/thread-spans.ts";
 import { evaluateBatch } from "./evaluate.ts";
 import { fingerprint } from "./fingerprint.ts";
 import { useNativeGradients } from "./kernels.ts";
@@ -37,6 +38,7 @@ const { recipe, place } = config;
 const reply = (message: ComputeReply) => parentPort!.postMessage(message);
 
 const clock = new StartClock();
+const spans = place.trace === undefined ? null : new ThreadSpans();
 
 async function prepare() {
   const tf = loadTensorFlow();
@@ -79,7 +81,8 @@ async function prepare() {
   const { seed, shards, stepsPerEpoch } = recipe;
   const plan = new Plan({ labels: dataset.train.labels, seed, shards, stepsPerEpoch });
   const faults = new ThreadFaults(memory, memoryPlan.state, (fault) => reply({ kind: "strike", fault }));
-  const sums = new ShardSums({ arithmetic, memory: memoryPlan, layout, recipe, gradient, loader, control, faults });
+  const memoryParts = { arithmetic, memory: memoryPlan, layout, recipe };
+  const sums = new ShardSums({ ...memoryParts, gradient, loader, control, faults, spans });
   const update = new Update(arithmetic, memoryPlan, layout, recipe);
   return {
     tf,
@@ -135,6 +138,11 @@ function hashState(): string {
   return hex64(arithmetic.hashTable(state.table, state.entries));
 }
 
+/** Hands over what was noted of a request, before its answer. */
+function handSpans(): void {
+  if (spans !== null) reply({ kind: "spans", spans: spans.take() });
+}
+
 function makeInitial(): Tip {
   arithmetic.zero(state.address, state.bytes);
   const weights = new Float32Array(memory.buffer, state.weights, layout.stateFloats);
@@ -159,7 +167,10 @@ function compute(viewTag: number, step: number, shards: ShardRange): void {
   // The nodes leave while the state is hashed: without the trailer, which carries the hash, nobody commits.
   reply({ kind: "summed", viewTag, step, nodes: done.nodes });
   const started = performance.now();
+  const hashing = spans?.now() ?? 0;
   const stateHash = hashState();
+  spans?.add("hash state", hashing, step);
+  handSpans();
   control.counters.add("hashMillis", performance.now() - started);
   control.counters.set("loaderReady", loader.ready());
   control.counters.set("tensors", tf.memory().numTensors);
@@ -176,14 +187,19 @@ function* ahead(step: number, { from, to }: ShardRange, next: number) {
 function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
   const { viewTag, step, parent, idsDigests, samples } = request;
   const started = performance.now();
+  const examining = spans?.now() ?? 0;
   const reduced = ofStep(memoryPlan.reduced, step);
   const { sound, hash, squares } = parts.update.examine(reduced);
+  spans?.add("examine sum", examining, step);
   if (!sound || !control.commitWord.tryCommit(viewTag, step))
     return reply({ kind: "notCommitted", viewTag, step, corrupt: !sound });
+  const updating = spans?.now() ?? 0;
   const result = parts.update.apply(step, reduced.address, samples, squares);
   const lineage = nextLineage(parent, step, idsDigests, hash);
   // An injected fault falls between the update and the hash of what it made.
   const stateHash = parts.faults.at("update") ? hashState() : parts.update.stateHash();
+  spans?.add("update + hash", updating, step);
+  handSpans();
   control.counters.add("updateMillis", performance.now() - started);
   control.commitWord.finishUpdate(viewTag);
   reply({ kind: "updated", viewTag, step, lineage, stateHash, ...result });
@@ -212,9 +228,13 @@ function handle(request: ComputeRequest): void {
     case "replaced":
       predictor = null;
       return;
-    case "snapshot":
+    case "snapshot": {
+      const copying = spans?.now() ?? 0;
       arithmetic.copy(memoryPlan.snapshot.address, state.address, state.bytes);
+      spans?.add("copy for checkpoint", copying, request.tip.step);
+      handSpans();
       return reply({ kind: "snapshot", tip: request.tip });
+    }
     case "evaluate":
       return evaluate(request.batch);
     case "inject":

@@ -7,6 +7,7 @@ import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
 import { MOST_OPEN_VIEWS } from "../member/state.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
+import type { ExchangeTrace } from "../trace/step-trace.ts";
 import { type Chunk, parseChunk, textChunk, type WireFormat } from "./chunk.ts";
 import { HeldCalls } from "./held-calls.ts";
 import { Inbound } from "./inbound.ts";
@@ -33,6 +34,8 @@ export interface ExchangeOptions {
   readonly redialMax: number;
   /** By which connections to members are secured; null: they are not. */
   readonly trust?: Trust | null;
+  /** Is told of chunks; null: nobody is. */
+  readonly trace?: ExchangeTrace | null;
   /** How long a peer's early call is held for a view that is not known yet, in milliseconds. */
   readonly holdMillis?: number;
 }
@@ -93,11 +96,11 @@ export class Exchange {
     if (this.views.has(key)) return;
     if (this.views.size >= MOST_OPEN_VIEWS)
       throw new LockstepError("LS_TOO_MANY_VIEWS", `${MOST_OPEN_VIEWS} views are open already.`);
-    const { self, layout, shards, arithmetic, plan, wire } = this.options;
+    const { self, layout, shards, arithmetic, plan, wire, trace = null } = this.options;
     const { space, scratch } = this;
     const parts = { view, self, layout, shards, arithmetic, reduced: plan.reduced, wire, space, scratch };
     const peers = view.members.filter((member) => member.incarnation !== self);
-    const outboxes = peers.map((peer) => new Outbox(peer.incarnation, view.id, arithmetic, scratch));
+    const outboxes = peers.map((peer) => new Outbox(peer.incarnation, view.id, arithmetic, scratch, trace));
     const open: OpenView = {
       key,
       view,
@@ -250,8 +253,11 @@ export class Exchange {
     else if (verdict === "take") {
       const { chunk } = read;
       const { reduction } = open;
+      const { trace = null } = this.options;
+      const came = trace?.arrived(from, chunk.step) ?? 0;
       const outcome = chunk.kind === "partial" ? reduction.partial(chunk, from) : reduction.reducedPiece(chunk, from);
       this.conclude(open, chunk.step, outcome);
+      trace?.received(from, chunk, buffer.length, came);
     }
     return "done";
   }

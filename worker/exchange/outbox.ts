@@ -1,6 +1,7 @@
 import { BLOCK } from "../../shared/model/layout.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
+import type { ExchangeTrace } from "../trace/step-trace.ts";
 import { type ChunkKind, layOutChunk, MAX_BLOCKS, MAX_CHUNK_BYTES, ROOM_OFFSET, type WireFormat } from "./chunk.ts";
 
 /** A stretch of a vector in shared memory that goes to one peer, in pieces of at most MAX_BLOCKS. */
@@ -48,6 +49,7 @@ export class Outbox {
   private readonly view: ViewId;
   /** Bytes of scratch in shared memory for a bfloat16 payload. */
   private readonly scratch: number;
+  private readonly trace: ExchangeTrace | null;
   private sink: Sink | null = null;
   /** What the peer may still need, and how much of it this stream has had. */
   private items: Item[] = [];
@@ -56,11 +58,18 @@ export class Outbox {
   private rooms: Buffer[] = [];
   bytesSent = 0;
 
-  constructor(peer: Incarnation, view: ViewId, arithmetic: Arithmetic, scratch: number) {
+  constructor(
+    peer: Incarnation,
+    view: ViewId,
+    arithmetic: Arithmetic,
+    scratch: number,
+    trace: ExchangeTrace | null = null,
+  ) {
     this.peer = peer;
     this.view = view;
     this.arithmetic = arithmetic;
     this.scratch = scratch;
+    this.trace = trace;
   }
 
   /** Items that wait for the peer's stream. */
@@ -122,10 +131,12 @@ export class Outbox {
       const item = this.items[this.sent]!;
       this.sent += 1;
       this.inFlight += 1;
+      const from = this.trace?.now() ?? 0;
       const room = item.kind === "text" ? null : (this.rooms.pop() ?? newRoom());
       const message = item.kind === "text" ? item.buffer : this.fill(room!, item);
       this.bytesSent += message.length;
       sink.write(message, () => {
+        if (item.kind !== "text") this.trace?.sent(this.peer, item, message.length, from);
         if (this.sink !== sink) return;
         if (room !== null) this.rooms.push(room);
         this.inFlight -= 1;

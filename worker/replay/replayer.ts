@@ -117,7 +117,7 @@ export class Replayer {
   }
 
   #onReply(reply: ComputeReply): void {
-    if (reply.kind === "summed") return;
+    if (reply.kind === "summed" || reply.kind === "spans") return;
     this.#settle?.resolve(reply);
     this.#settle = null;
   }
