@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
+  existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -13,14 +14,13 @@ import {
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { LockstepError } from "../../shared/errors.ts";
+import { ADDON_LINKS } from "../../worker/compute/native-addon.ts";
 import { onPath } from "../up/nats-program.ts";
-import type { PackagePlaces } from "./places.ts";
+import type { Flavour, PackagePlaces } from "./places.ts";
 
 /** The libraries of the wheel; the package asks for the first two names of the C library's own download. */
 export const LIBRARIES = ["libtensorflow_cc.so.2", "libtensorflow_framework.so.2"] as const;
 
-/** Where node-pre-gyp looks for the add-on: the newest Node-API version that the package names. */
-const ADDON = "lib/napi-v8/tfjs_binding.node";
 const FLAGS = ["-shared", "-fPIC", "-O2", "-std=c++17", "-DNAPI_VERSION=8"];
 const COMPILE_MILLIS = 600_000;
 
@@ -82,20 +82,32 @@ export async function compileAddon(
   renameSync(temporary, addon);
 }
 
-/** Whether the package finds this add-on. */
-export function isLinked(addon: string, packages: PackagePlaces): boolean {
-  return linksOf(addon, packages).every(([path, target]) => {
+/** Whether the package finds this add-on as the one of its flavour. */
+export function isLinked(addon: string, packages: PackagePlaces, flavour: Flavour): boolean {
+  const linked = linksOf(addon, packages, flavour).every(([path, target]) => {
     try {
       return lstatSync(path).isSymbolicLink() && readlinkSync(path) === target;
     } catch {
       return false;
     }
   });
+  return linked && hasUsual(packages);
 }
 
-/** Node resolves a link before it loads a file, so that the add-on's own folder, in the cache, counts for its libraries. */
-export function linkAddon(addon: string, packages: PackagePlaces): void {
-  for (const [path, target] of linksOf(addon, packages)) {
+/**
+ * Node resolves a link before it loads a file, so that the add-on's own folder, in the cache, counts for its libraries. The
+ * GPU library computes on the CPU as well: it serves there until the CPU's own one is set up.
+ */
+export function linkAddon(addon: string, packages: PackagePlaces, flavour: Flavour): void {
+  link(linksOf(addon, packages, flavour));
+  if (!hasUsual(packages)) link(linksOf(addon, packages, "cpu"));
+}
+
+/** Whether the package finds any add-on: a link may lead to what was cleaned away. */
+const hasUsual = ({ tfjs }: PackagePlaces): boolean => existsSync(join(tfjs, ADDON_LINKS.cpu));
+
+function link(links: readonly Link[]): void {
+  for (const [path, target] of links) {
     mkdirSync(dirname(path), { recursive: true });
     const temporary = `${path}.${process.pid}`;
     rmSync(temporary, { force: true });
@@ -104,10 +116,14 @@ export function linkAddon(addon: string, packages: PackagePlaces): void {
   }
 }
 
-function linksOf(addon: string, { tfjs }: PackagePlaces): [path: string, target: string][] {
+type Link = readonly [path: string, target: string];
+
+function linksOf(addon: string, { tfjs }: PackagePlaces, flavour: Flavour): Link[] {
   const library = join(dirname(addon), "tensorflow");
+  const ours: Link = [join(tfjs, ADDON_LINKS[flavour]), addon];
+  if (flavour === "gpu") return [ours];
   return [
-    [join(tfjs, ADDON), addon],
+    ours,
     [join(tfjs, "deps/lib/libtensorflow.so"), join(library, LIBRARIES[0])],
     [join(tfjs, "deps/lib/libtensorflow_framework.so"), join(library, LIBRARIES[1])],
   ];

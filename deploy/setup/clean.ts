@@ -9,10 +9,12 @@ const PARTS = ["runtime", "nats", "downloads"];
 
 /** Frees what setup has put into the cache. Data sets cost more to fetch and stay: it says where they are. */
 export async function cleanCache(show: SetupDisplay, places: CachePlaces = cachePlaces()): Promise<void> {
-  const { cache, runtime } = places;
+  const { cache } = places;
   if (!existsSync(cache)) return show.message(`There is nothing in ${cache}.`);
   const wait = () => show.message("Another process sets the runtime up; waiting for it.");
-  const freed = await withLock(runtime, wait, async () => {
+  const [cpu, gpu] = (["cpu", "gpu"] as const).map((flavour) => cachePlaces(flavour, cache).runtime);
+  const alone = (work: () => Promise<number>) => withLock(cpu!, wait, () => withLock(gpu!, wait, work));
+  const freed = await alone(async () => {
     let bytes = 0;
     for (const part of PARTS.map((name) => join(cache, name))) {
       bytes += bytesIn(part);

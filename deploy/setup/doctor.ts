@@ -1,35 +1,26 @@
-import { execFile } from "node:child_process";
 import { existsSync, readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
 import prettyBytes from "pretty-bytes";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { sentenceOf } from "../../shared/errors.ts";
 import { resolveDataDirectory } from "../data/locations.ts";
-import { listGpus } from "../up/devices.ts";
 import { natsProgram } from "../up/nats-program.ts";
-import { LIBRARIES } from "./addon.ts";
-import { cachePlaces, packageRoot } from "./places.ts";
+import { gpuFindings } from "./examine-gpu.ts";
+import { type Finding, finding } from "./finding.ts";
+import { isUnpacked } from "./library.ts";
+import { cachePlaces, FLAVOURS, packageRoot } from "./places.ts";
 import { runtimeIsReady } from "./runtime.ts";
-
-/** One prerequisite: its state, and how to mend what lacks. */
-export interface Finding {
-  readonly what: string;
-  readonly state: "fine" | "missing" | "optional";
-  readonly detail: string;
-  readonly mend: string | null;
-}
+import { tryLibrary } from "./try-library.ts";
 
 const SETUP = "npx lockstep setup";
-const LOAD_MILLIS = 60_000;
 
 /** Looks at everything that a run needs on this machine. */
 export async function examine(): Promise<Finding[]> {
   const early = await earlyFindings();
   const runtime = [library(), await addon()];
-  return [...early, processor(), ...runtime, nats(), await data(), disk(), machine(), gpu()];
+  return [...early, processor(), ...runtime, nats(), await data(), disk(), machine(), ...(await gpuFindings())];
 }
 
 /** `optional` lacks do not make a machine unfit. */
@@ -45,16 +36,9 @@ async function earlyFindings(): Promise<Finding[]> {
   const { earlyFindings: look } = bootstrap as {
     earlyFindings: () => { what: string; fine: boolean; detail: string; mend: string }[];
   };
-  const needless = runtimeIsReady() ? "C++ compiler" : null;
+  const needless = isReady() ? "C++ compiler" : null;
   return look().map(({ what, fine, detail, mend }) => finding(what, fine, detail, mend, what === needless));
 }
-
-const finding = (what: string, fine: boolean, detail: string, mend: string | null, optional = false): Finding => ({
-  what,
-  state: fine ? "fine" : optional ? "optional" : "missing",
-  detail,
-  mend: fine ? null : mend,
-});
 
 /** TensorFlow's wheels are compiled for processors with AVX and end in an illegal instruction elsewhere. */
 function processor(): Finding {
@@ -66,29 +50,21 @@ function processor(): Finding {
   return finding("processor", flags.size <= 1 || flags.has("avx"), detail, "use a processor with AVX (2011 or later)");
 }
 
+/** Either flavour serves, each from its own folder. */
 function library(): Finding {
-  const { runtime } = cachePlaces();
-  const there = existsSync(join(runtime, "tensorflow", LIBRARIES[0]));
-  return finding("TensorFlow", there, there ? runtime : `not in ${runtime}`, SETUP);
+  const folders = FLAVOURS.map((flavour) => cachePlaces(flavour).runtime);
+  const here = folders.filter(isUnpacked);
+  return finding("TensorFlow", here.length > 0, here.join(", ") || `not in ${folders[0]}`, SETUP);
 }
 
-/** Loads the add-on in a process of its own: a library that does not fit may end it. */
 async function addon(): Promise<Finding> {
-  const program = "const tf=require('@tensorflow/tfjs-node-gpu');console.log(tf.backend().binding.TF_Version)";
-  const shim = "require('node:util').isNullOrUndefined??=v=>v==null;";
-  try {
-    const { stdout } = await promisify(execFile)(process.execPath, ["-e", shim + program], {
-      cwd: packageRoot(),
-      timeout: LOAD_MILLIS,
-    });
-    return finding("add-on", true, `TensorFlow ${stdout.trim()} loads`, null);
-  } catch (error) {
-    if (!runtimeIsReady()) return finding("add-on", false, "not compiled, or not linked into node_modules", SETUP);
-    const said = String((error as { stderr?: string }).stderr ?? "").split("\n");
-    const reason = said.find((line) => /^\w*Error: /.test(line)) ?? sentenceOf(error).split("\n")[0];
-    return finding("add-on", false, `does not load: ${reason}`, `${SETUP} --clean, then ${SETUP}`);
-  }
+  const tried = await tryLibrary("cpu");
+  if (typeof tried !== "string") return finding("add-on", true, `TensorFlow ${tried.version} loads`, null);
+  if (!isReady()) return finding("add-on", false, "not compiled, or not linked into node_modules", SETUP);
+  return finding("add-on", false, `does not load: ${tried}`, `${SETUP} --clean, then ${SETUP}`);
 }
+
+const isReady = () => FLAVOURS.some((flavour) => runtimeIsReady({ flavour }));
 
 function nats(): Finding {
   const program = natsProgram();
@@ -121,7 +97,7 @@ function disk(): Finding {
   const free = bavail * bsize;
   return finding(
     "disk",
-    free > 3e9 || runtimeIsReady(),
+    free > 3e9 || isReady(),
     `${prettyBytes(free)} free in ${folder}`,
     "free 3 GB, or set LOCKSTEP_CACHE to another disk",
   );
@@ -134,12 +110,3 @@ const machine = () =>
     `${availableParallelism()} cores, ${prettyBytes(totalmem())} of memory`,
     "2 GB of memory are needed for one worker",
   );
-
-/** Cards and driver, as `--devices all` finds them. */
-function gpu(): Finding {
-  const found = listGpus();
-  if ("reason" in found) return finding("GPU", false, `${found.reason}: training runs on the CPU`, null, true);
-  const cards = found.gpus.map(({ index, name }) => `${index}: ${name}`).join(", ");
-  const driver = found.gpus[0]?.driver ?? "unknown";
-  return finding("GPU", false, `${cards}; driver ${driver}; setup --gpu does not exist yet`, null, true);
-}

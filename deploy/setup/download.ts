@@ -163,7 +163,8 @@ function complaint(error: unknown, { url, sha256 }: Download): LockstepError {
 
 const bytesOf = (file: string): number => (existsSync(file) ? statSync(file).size : 0);
 
-async function sha256Of(file: string): Promise<string> {
+/** Hex. */
+export async function sha256Of(file: string): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
   return hash.digest("hex");

@@ -6,7 +6,8 @@ import { cacheDirectory } from "../data/locations.ts";
 export const TENSORFLOW_VERSION = "2.21.0";
 export const NATS_VERSION = "2.15.1";
 
-export type Flavour = "cpu" | "gpu";
+export const FLAVOURS = ["cpu", "gpu"] as const;
+export type Flavour = (typeof FLAVOURS)[number];
 
 /** The package of each flavour on the Python index; the GPU's brings CUDA 12 in packages of its own. */
 export const TENSORFLOW_PACKAGE: Readonly<Record<Flavour, string>> = { cpu: "tensorflow-cpu", gpu: "tensorflow" };

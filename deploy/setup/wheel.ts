@@ -3,29 +3,6 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { openPromise } from "yauzl";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
-import type { IndexFile } from "./python-index.ts";
-
-/**
- * The wheel of a version for Linux x86-64 that is for the newest Python; which one does not matter to a C library. All
- * machines that see the same index choose the same.
- */
-export function linuxWheel(files: readonly IndexFile[], version: string): IndexFile | null {
-  const fitting = files.flatMap((file) => {
-    // PEP 427: name-version[-build]-python-abi-platform.whl
-    const parts = file.filename.replace(/\.whl$/, "").split("-");
-    const fits =
-      file.filename.endsWith(".whl") && parts[1] === version && /manylinux[^.]*x86_64/.test(parts.at(-1) ?? "");
-    return fits ? [{ file, python: pythonOf(parts.at(-3) ?? "") }] : [];
-  });
-  fitting.sort((a, b) => b.python - a.python || (a.file.filename < b.file.filename ? -1 : 1));
-  return fitting[0]?.file ?? null;
-}
-
-/** cp313 is 3.13: 313; cp39 is 3.9: 309. */
-function pythonOf(tag: string): number {
-  const [, major = "0", minor = "0"] = /^[a-z]+(\d)(\d*)/.exec(tag) ?? [];
-  return Number(major) * 100 + Number(minor);
-}
 
 /**
  * Unpacks the entries that `place` gives a path (relative to `into`); null leaves one out. Sizes are checked here, the
@@ -68,7 +45,9 @@ async function unpackEntries(
       const file = join(into, relative);
       mkdirSync(dirname(file), { recursive: true });
       const options = signal === undefined ? {} : { signal };
-      await pipeline(await archive.openReadStreamPromise(entry), createWriteStream(file), options);
+      // The upper half holds Unix' mode: programs stay programs.
+      const mode = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
+      await pipeline(await archive.openReadStreamPromise(entry), createWriteStream(file, { mode }), options);
       count += 1;
     }
   } finally {

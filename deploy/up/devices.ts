@@ -10,6 +10,7 @@ import {
   smiQuery,
   visibleGpus,
 } from "../../shared/process/nvidia-smi.ts";
+import { gpuAddon } from "../../worker/compute/native-addon.ts";
 
 /** What --devices asks for. */
 export type DeviceRequest =
@@ -36,24 +37,44 @@ export function parseDevices(text: string): DeviceRequest {
   );
 }
 
-/**
- * Where each process computes, `cpu` or the index of a GPU. A GPU is named only where there is one: without this check
- * TensorFlow would go on silently on the CPU.
- * @throws LockstepError LS_NO_GPU (exit code 3)
- */
-export function chooseDevices(request: DeviceRequest, list: () => GpuList): string[] {
-  if (request.kind === "cpu") return Array.from({ length: request.workers }, () => "cpu");
-  const found = list();
-  if ("reason" in found) throw noGpu(`${found.reason}.`);
-  const there = found.gpus.map(({ index }) => index);
-  if (request.kind === "all") return there;
-  const missing = request.indexes.filter((index) => !there.includes(index));
-  if (missing.length === 0) return [...request.indexes];
-  throw noGpu(`There is no GPU ${missing.join(", ")} for this process; there is ${there.join(", ")}.`);
+/** What this machine has for GPUs, and how a person is told what comes of it. */
+export interface GpuFacts {
+  list(): GpuList;
+  /** Whether TensorFlow's GPU library is set up. */
+  hasLibrary(): boolean;
+  /** One sentence for people. */
+  note(text: string): void;
 }
 
-/** The devices that --devices names, on this machine. @throws LockstepError LS_USAGE, LS_NO_GPU */
-export const devicesOf = (text: string): string[] => chooseDevices(parseDevices(text), listGpus);
+/**
+ * Where each process computes, `cpu` or the index of a GPU. A GPU is named only where there is one, and a library for it:
+ * without this check TensorFlow would go on silently on the CPU.
+ * @throws LockstepError LS_NO_GPU, LS_GPU_LIBRARY (exit code 3)
+ */
+export function chooseDevices(request: DeviceRequest, gpu: GpuFacts): string[] {
+  if (request.kind === "cpu") return Array.from({ length: request.workers }, () => "cpu");
+  const found = gpu.list();
+  if ("reason" in found) throw noGpu(`${found.reason}.`);
+  const there = found.gpus.map(({ index }) => index);
+  const missing = request.kind === "all" ? [] : request.indexes.filter((index) => !there.includes(index));
+  if (missing.length > 0)
+    throw noGpu(`There is no GPU ${missing.join(", ")} for this process; there is ${there.join(", ")}.`);
+  if (gpu.hasLibrary()) return request.kind === "all" ? there : [...request.indexes];
+  const lack = "TensorFlow's library for GPUs is not set up";
+  if (request.kind === "gpus") throw new LockstepError("LS_GPU_LIBRARY", `${lack}.`, { hint: SETUP, exitCode: 3 });
+  gpu.note(`There is GPU ${there.join(", ")}, but ${lack}: computing on the CPU. ${SETUP}`);
+  return ["cpu"];
+}
+
+const SETUP = "Run `npx lockstep setup --gpu` to use them.";
+
+/** The devices that --devices names, on this machine. @throws LockstepError LS_USAGE, LS_NO_GPU, LS_GPU_LIBRARY */
+export const devicesOf = (text: string): string[] =>
+  chooseDevices(parseDevices(text), {
+    list: listGpus,
+    hasLibrary: () => gpuAddon() !== null,
+    note: (sentence) => void process.stderr.write(`${sentence}\n`),
+  });
 
 /** Asks nvidia-smi, once, at the start of a command. */
 export function listGpus(env: NodeJS.ProcessEnv = process.env): GpuList {

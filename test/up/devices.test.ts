@@ -6,6 +6,7 @@ import { chooseDevices, type GpuList, listGpus, parseDevices } from "../../deplo
 import { readLines } from "../../shared/data/json-lines.ts";
 import { viewReason } from "../../shared/metrics/view-reason.ts";
 import { type Gpu, parseGpuList, visibleGpus } from "../../shared/process/nvidia-smi.ts";
+import { addonInUse } from "../../worker/compute/native-addon.ts";
 import { linesOf, SMALL_SET, train } from "./runs.ts";
 import { lives, lockstep, processesOf, programFile, type Scratch, scratch, until } from "./support.ts";
 
@@ -18,7 +19,10 @@ const TABLE = [
 
 describe("devices", () => {
   const two: GpuList = { gpus: parseGpuList(TABLE) };
-  const choose = (text: string, list: GpuList = two) => chooseDevices(parseDevices(text), () => list);
+  const notes: string[] = [];
+  const note = (text: string) => void notes.push(text);
+  const choose = (text: string, list: GpuList = two, hasLibrary = true) =>
+    chooseDevices(parseDevices(text), { list: () => list, hasLibrary: () => hasLibrary, note });
 
   it("are the CPU, once or several times, all GPUs, or some by index", () => {
     expect([choose("cpu"), choose("cpu:3"), choose("all"), choose("1, 0")]).toEqual([
@@ -32,12 +36,20 @@ describe("devices", () => {
   });
 
   it("on the CPU ask no driver", () => {
-    expect(chooseDevices(parseDevices("cpu:2"), () => expect.fail())).toEqual(["cpu", "cpu"]);
+    const nothing = { list: () => expect.fail(), hasLibrary: () => expect.fail(), note: () => expect.fail() };
+    expect(chooseDevices(parseDevices("cpu:2"), nothing)).toEqual(["cpu", "cpu"]);
   });
 
   it("that are not there are refused with what is", () => {
     expect(() => choose("0,2,7")).toThrow("There is no GPU 2, 7 for this process; there is 0, 1.");
     expect(() => choose("all", { reason: "nvidia-smi is not on PATH" })).toThrow("nvidia-smi is not on PATH.");
+  });
+
+  it("without TensorFlow's library for GPUs: all means the CPU, and one sentence says so; a GPU by its index is refused", () => {
+    expect(choose("all", two, false)).toEqual(["cpu"]);
+    expect(notes).toEqual([expect.stringMatching(/GPU 0, 1.* CPU.*npx lockstep setup --gpu/)]);
+    expect(() => choose("1", two, false)).toThrow("library for GPUs is not set up");
+    expect(() => choose("2", two, false)).toThrow("There is no GPU 2");
   });
 
   it("are read from nvidia-smi's table", () => {
@@ -126,7 +138,8 @@ describe("worker --devices all, with real processes", () => {
     const run = train(data, out, 1, ["--epochs", "2000"]);
     const endpoints = join(out, "endpoints.json");
     await until(() => existsSync(endpoints));
-    const preload = { NODE_OPTIONS: `--import=${programFile("on-cpu.mjs")}`, GIVEN: given };
+    const LOCKSTEP_GPU_ADDON = addonInUse();
+    const preload = { LOCKSTEP_GPU_ADDON, NODE_OPTIONS: `--import=${programFile("on-cpu.mjs")}`, GIVEN: given };
     const group = lockstep(["worker", "--join", endpoints, "--devices", "all", "--name", "host", "--logs", logs], {
       ...driver,
       ...preload,
@@ -166,7 +179,11 @@ describe("worker --devices all, with real processes", () => {
     const endpoints = join(out, "endpoints.json");
     await until(() => existsSync(endpoints));
     const driver = withDriver("unused-driver", `printf %s '${TABLE}'`);
-    const group = lockstep(["worker", "--join", endpoints, "--devices", "0", "--logs", join(place.path, "l")], driver);
+    const join_ = ["worker", "--join", endpoints, "--devices", "0", "--logs", join(place.path, "l")];
+    const none = lockstep(join_, { ...driver, LOCKSTEP_GPU_ADDON: join(place.path, "no-addon") });
+    expect((await none.ended).code).toBe(3);
+    expect(none.err()).toMatch(/^TensorFlow's library for GPUs is not set up\. .*\[LS_GPU_LIBRARY\]\n$/);
+    const group = lockstep(join_, { ...driver, LOCKSTEP_GPU_ADDON: addonInUse() });
     expect((await group.ended).code).toBe(3);
     expect(group.err()).toContain("TensorFlow does not use GPU 0");
     expect(group.err()).toContain("[LS_GPU_UNUSED]");

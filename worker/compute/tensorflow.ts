@@ -1,10 +1,9 @@
-import { createRequire } from "node:module";
 import { cpus } from "node:os";
-import { dirname, join } from "node:path";
 import util from "node:util";
 import type * as tfTypes from "@tensorflow/tfjs-node-gpu";
 import { LockstepError } from "../../shared/errors.ts";
 import { type InstructionSet, instructionSet } from "../../shared/process/instruction-set.ts";
+import { addonInUse, requireTensorFlow, seesGpu } from "./native-addon.ts";
 
 /** TensorFlow.js on the native backend. */
 export type TensorFlow = typeof tfTypes;
@@ -47,20 +46,22 @@ export function computeEnvironment({
 }
 
 /**
- * Loads TensorFlow in this thread.
+ * Loads TensorFlow in this thread, to compute with it.
  * @throws LockstepError LS_RUNTIME where the native library or its add-on is missing or does not load, LS_GPU_UNUSED where it
  * does not use the GPU that was named.
  */
-export function loadTensorFlow(): TensorFlow {
+export const loadTensorFlow = (): TensorFlow => requireDevice(openTensorFlow());
+
+/** Loads TensorFlow in this thread, whatever it then computes on. @throws LockstepError LS_RUNTIME */
+export function openTensorFlow(): TensorFlow {
   // tfjs-node calls a function that Node 23 removed.
   const legacy = util as unknown as { isNullOrUndefined?: (value: unknown) => boolean };
   legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
   try {
-    const tf = createRequire(import.meta.url)("@tensorflow/tfjs-node-gpu") as TensorFlow;
+    const tf = requireTensorFlow() as TensorFlow;
     tf.enableProdMode();
-    return requireDevice(tf);
+    return tf;
   } catch (cause) {
-    if (cause instanceof LockstepError) throw cause;
     throw new LockstepError(
       "LS_RUNTIME",
       `TensorFlow's native library does not load: ${(cause as Error).message.split("\n")[0]}.`,
@@ -80,8 +81,7 @@ export function loadTensorFlow(): TensorFlow {
  */
 export function keepLoaded(): void {
   try {
-    const entry = createRequire(import.meta.url).resolve("@tensorflow/tfjs-node-gpu");
-    process.dlopen({ exports: {} }, join(dirname(entry), "..", "lib", "napi-v8", "tfjs_binding.node"));
+    process.dlopen({ exports: {} }, addonInUse());
   } catch {
     // It was never loaded: that is what the error is about.
   }
@@ -89,15 +89,15 @@ export function keepLoaded(): void {
 
 /** A process that was given a GPU must not go on silently on the CPU, where TensorFlow turns when it cannot use it. */
 function requireDevice(tf: TensorFlow): TensorFlow {
-  const visible = process.env.CUDA_VISIBLE_DEVICES ?? "-1";
-  if (visible === "-1" || visible === "" || usesGpu(tf)) return tf;
+  if (!seesGpu() || usesGpu(tf)) return tf;
+  const visible = process.env.CUDA_VISIBLE_DEVICES;
   throw new LockstepError("LS_GPU_UNUSED", `TensorFlow does not use GPU ${visible}: it would compute on the CPU.`, {
     hint: "Run `npx lockstep setup --gpu` and see what `npx lockstep doctor` says of the driver and of CUDA's libraries.",
     exitCode: 3,
   });
 }
 
-const usesGpu = (tf: TensorFlow): boolean =>
+export const usesGpu = (tf: TensorFlow): boolean =>
   (tf.backend() as unknown as { isUsingGpuDevice: boolean }).isUsingGpuDevice;
 
 /** What explains the bits of this process, for people; the fingerprint decides. */
