@@ -6,26 +6,29 @@ import { fileURLToPath } from "node:url";
 import { BuildFailed, build, isBuilt } from "./bootstrap/build.mjs";
 import { locked } from "./bootstrap/lock.mjs";
 import { cacheFolder, checkMachine, machineFindings, programOnPath } from "./bootstrap/machine.mjs";
-import { installPackages, PACKAGE_MEGABYTES, packagesAreThere } from "./bootstrap/packages.mjs";
+import { installPackages, PACKAGE_MEGABYTES, packagesAreThere, unpackPackages } from "./bootstrap/packages.mjs";
 import { run, say } from "./bootstrap/run.mjs";
 
 const root = dirname(dirname(realpathSync(fileURLToPath(import.meta.url))));
 
 /**
  * Packages and build as the files of this clone want them.
- * @param {{task?: string}} options what it is for: `test` needs the packages for development too
+ * @param {{task?: string, from?: string | null}} options what it is for: `test` needs the packages for development too;
+ *   a folder that `setup --pack` has written, in place of the network
  * @throws Missing, BuildFailed, Interrupted; each has an exitCode
  */
-export async function prepare({ task = "run" } = {}) {
-  checkMachine({ compiler: !addonIsThere() });
+export async function prepare({ task = "run", from = null } = {}) {
+  checkMachine({ compiler: from === null && !addonIsThere() });
   const ready = () => isBuilt(root) && packagesAreThere(root, { dev: task === "test" });
   if (ready()) return;
   const wait = () => say("Another process is setting this clone up; waiting for it.");
   await locked(root, wait, async () => {
     if (ready()) return;
     if (!packagesAreThere(root, { dev: true })) {
-      announce(task);
-      await installPackages(root);
+      if (from === null) {
+        announce(task);
+        await installPackages(root);
+      } else await unpackPackages(root, from);
     }
     if (isBuilt(root)) return;
     say("Building (about 5 s).");

@@ -22,8 +22,14 @@ if (early.some(({ what, fine }) => !fine && (what === "npm packages" || what ===
   }
   process.exit(3);
 }
+/** The folder of `setup --from DIR`, which also stands for npm's registry. */
+function packOf([command, ...args]) {
+  const at = args.findIndex((arg) => arg === "--from" || arg.startsWith("--from="));
+  if (command !== "setup" || at < 0) return null;
+  return args[at].startsWith("--from=") ? args[at].slice("--from=".length) : (args[at + 1] ?? null);
+}
 try {
-  if (!doctor) await prepare();
+  if (!doctor) await prepare({ from: packOf(process.argv.slice(2)) });
 } catch (error) {
   if (error.exitCode === undefined) throw error;
   process.stderr.write(`${error.message}\n`);
