@@ -16,6 +16,7 @@ import { stateSha256 } from "./checkpoints/state-digest.ts";
 import { CheckpointStore } from "./checkpoints/store.ts";
 import { Chronicle } from "./chronicle.ts";
 import { DataServer } from "./data-server.ts";
+import { DialBack } from "./dial-back.ts";
 import { DiskWatch } from "./disk-watch.ts";
 import { withRoom } from "./files/durable.ts";
 import { RunDirectory } from "./files/run-directory.ts";
@@ -133,11 +134,12 @@ export async function runCoordinator(
   });
   const status = () => account.status(ruler, (incarnation) => admission?.reasonOf(incarnation) ?? null);
   // On this machine everybody reaches everybody.
+  const dial = (address: string, incarnation: string) => reach(address, incarnation, security?.trust ?? null);
   const admission = isLoopback(binding.advertise)
     ? null
     : new Admission({
         send: (to, message) => sessions.send(to, message),
-        dial: (address, incarnation) => reach(address, incarnation, security?.trust ?? null),
+        dial,
         members: () => new Set(ruler.state.installed?.members.map(({ incarnation }) => incarnation)),
         admit: (from, ready) => ruler.message(from, ready),
         note: (text) => account.note(text),
@@ -150,6 +152,7 @@ export async function runCoordinator(
       status,
       trace: trace?.parts ?? null,
       data: new DataServer(dataset, recipe.data.sha256),
+      dialBack: new DialBack(dial, place.nats),
       stop: (reason) => ruler.stop(reason),
       inject: (target, fault) => inject(ruler, sessions, target, fault),
       access: (request) => access?.control(request) ?? null,

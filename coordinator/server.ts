@@ -6,6 +6,7 @@ import type {
   JoinRequest,
   PredictionsRequest,
   PullDataRequest,
+  ReachRequest,
   RenewRequest,
   TracePartRequest,
 } from "../shared/rpc/clients.ts";
@@ -23,6 +24,7 @@ import type { Role } from "../shared/security/names.ts";
 import { machineMillis } from "../shared/trace/machine-clock.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
 import type { DataServer } from "./data-server.ts";
+import type { DialBack } from "./dial-back.ts";
 import type { Issued } from "./security/authority.ts";
 import type { RunSecurity } from "./security/run-security.ts";
 import type { SessionCall, Sessions } from "./sessions.ts";
@@ -44,6 +46,7 @@ export interface CoordinatorHandlers {
   readonly sessions: Sessions;
   readonly checkpoints: CheckpointStore;
   readonly data: Pick<DataServer, "serve">;
+  readonly dialBack: Pick<DialBack, "ask">;
   status(): object;
   stop(reason: string): void;
   inject(target: string, fault: string): string;
@@ -100,6 +103,7 @@ export class CoordinatorServer {
         handlers.stop(detail);
         return { ok: true, message: "the run stops after the step under way" };
       }),
+      reach: unaryFor<ReachRequest>(["worker"], (request) => handlers.dialBack.ask(request)),
       renew: unaryFor<RenewRequest>(["worker"], (request, peer) => {
         if (security === null || peer === null)
           throw new LockstepError("LS_NOT_SECURED", "This run has no certificates.");

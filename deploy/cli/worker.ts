@@ -6,7 +6,7 @@ import { usage } from "../../shared/config/options.ts";
 import { sentenceOf } from "../../shared/errors.ts";
 import { hostPort, splitAddress } from "../../shared/process/addresses.ts";
 import { requireLoopback } from "../../shared/process/loopback.ts";
-import { parseLink } from "../../shared/security/join-link.ts";
+import { type JoinLink, parseLink } from "../../shared/security/join-link.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
 import { cacheDirectory } from "../data/locations.ts";
 import { builtProgram } from "../up/built.ts";
@@ -106,6 +106,15 @@ export function joinOf(given: string, anywhere: boolean): string {
   if (address === null) throw usage(`--join must be a link, host:port or an endpoints.json; it is "${text}".`);
   requireLoopback(address.host, anywhere);
   return hostPort(address.host, address.port);
+}
+
+/** What `doctor --peer` takes: a link, a file that holds one, or host:port of any machine. @throws LockstepError LS_USAGE, LS_JOIN_LINK */
+export function peerOf(given: string): JoinLink {
+  const text = existsSync(given) ? lineIn(given) : given;
+  if (text.startsWith("lockstep://")) return parseLink(text);
+  const address = splitAddress(text);
+  if (address === null) throw usage(`--peer must be a link, a file with one, or host:port; it is "${text}".`);
+  return { address: hostPort(address.host, address.port), token: null };
 }
 
 /** The link in a file, which may hold the whole line that the coordinator printed. @throws LockstepError LS_USAGE */

@@ -66,6 +66,18 @@ export interface JoinRequest {
 
 export type RenewRequest = Pick<JoinRequest, "publicKey" | "signature">;
 
+export interface ReachRequest {
+  readonly address: string;
+  readonly incarnation: string;
+}
+
+export interface ReachReply {
+  /** Empty where the address was reached. */
+  readonly failure: string;
+  /** URL of the run's NATS server; empty without broadcasts. */
+  readonly nats: string;
+}
+
 /** PEM. */
 export interface CertificateReply {
   readonly certificate: string;
@@ -123,6 +135,7 @@ export interface CoordinatorClient {
   readonly getStatus: Unary<object, { readonly json: string }>;
   readonly control: Unary<ControlRequest, Done>;
   readonly renew: Unary<RenewRequest, CertificateReply>;
+  readonly reach: Unary<ReachRequest, ReachReply>;
   close(): void;
 }
 

@@ -22,7 +22,7 @@ async function served(more: Partial<CoordinatorHandlers> = {}) {
   const events = { onHello() {}, onMessage() {}, onEnd() {}, onRefused() {} };
   const server = new CoordinatorServer({
     ...{ run: "r", sessions: new Sessions(2, events), checkpoints, status: () => ({}), stop() {} },
-    ...{ inject: () => "", predictions() {}, data: {} as never },
+    ...{ inject: () => "", predictions() {}, data: {} as never, dialBack: {} as never },
     ...more,
   });
   const address = await server.start(bindingOf("127.0.0.1"));

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import { DialBack } from "../../coordinator/dial-back.ts";
 import { AccessControl } from "../../coordinator/security/access-control.ts";
 import { JoinLinks } from "../../coordinator/security/join-links.ts";
 import { RunSecurity, type SecurityOptions } from "../../coordinator/security/run-security.ts";
@@ -10,6 +11,7 @@ import { Sessions } from "../../coordinator/sessions.ts";
 import { splitAddress } from "../../shared/process/addresses.ts";
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
 import { type CoordinatorClient, coordinatorClient, unary } from "../../shared/rpc/clients.ts";
+import { reach } from "../../shared/rpc/reach.ts";
 import { bindingOf } from "../../shared/rpc/service.ts";
 import type { Refusal } from "../../shared/security/gate.ts";
 import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
@@ -30,7 +32,7 @@ export function scratchDirectory(): string {
 }
 
 /** A secured coordinator that listens, with all that lets somebody in, and nothing that trains. */
-export async function secured(more: Partial<SecurityOptions> = {}) {
+export async function secured(more: Partial<SecurityOptions> = {}, status: object = {}) {
   const directory = scratchDirectory();
   const refusals: Refusal[] = [];
   const hellos: Extract<WorkerMessage, { kind: "hello" }>[] = [];
@@ -58,7 +60,8 @@ export async function secured(more: Partial<SecurityOptions> = {}) {
         sessions,
         checkpoints: {} as never,
         data: {} as never,
-        status: () => ({ here: true }),
+        dialBack: new DialBack((to, incarnation) => reach(to, incarnation, security.trust), null),
+        status: () => ({ here: true, ...status }),
         inject: () => "",
       },
       stop: (reason) => stopped.push(reason),

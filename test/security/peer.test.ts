@@ -1,0 +1,121 @@
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { DialBack } from "../../coordinator/dial-back.ts";
+import { dialPort } from "../../deploy/peer/dial.ts";
+import { examinePeer } from "../../deploy/peer/examine-peer.ts";
+import { splitAddress } from "../../shared/process/addresses.ts";
+import { formatLink } from "../../shared/security/join-link.ts";
+import { lockstep } from "../up/support.ts";
+import { A, HOUR, scratchDirectory, secured } from "./support.ts";
+
+const RUN = { run: "r", term: 1, phase: "train", step: 3, steps: 9, stepsPerEpoch: 3 };
+const worker = (name: string, address: string) => ({ name, address, incarnation: A });
+
+/** A port of this machine on which nobody listens. */
+async function deadPort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const { port } = server.address() as { port: number };
+  await new Promise((closed) => server.close(closed));
+  return port;
+}
+
+test("both ways are fine: the coordinator is reached, and dials back; its workers and what lacks are named", async () => {
+  const workers = [worker("gone", `127.0.0.1:${await deadPort()}`)];
+  const { address, token, hellos } = await secured({}, { ...RUN, workers });
+  const findings = await examinePeer({ address, token: token() });
+  expect(findings).toMatchObject([
+    { what: "coordinator", state: "fine", detail: expect.stringContaining(address) },
+    { what: "run", state: "fine", detail: "r, step 3 of 9" },
+    { what: "the way back", state: "fine", detail: expect.stringMatching(/reaches this machine at 127\.0\.0\.1:\d+$/) },
+    {
+      what: "workers",
+      state: "missing",
+      detail: expect.stringMatching(/^1 of 1 are not reached: gone at 127\.0\.0\.1:\d+: .*ECONNREFUSED/),
+    },
+  ]);
+  // It has joined nobody's work.
+  expect(hellos).toEqual([]);
+});
+
+test("a machine that is not reached from there is named with the address that was tried", async () => {
+  const { address, token } = await secured({}, { ...RUN, workers: [] });
+  // It listens on one address and says another one, as behind a translation that does not let it in.
+  const findings = await examinePeer({ address, token: token() }, { listen: "127.0.0.1", advertise: "127.0.0.9" });
+  expect(findings.find(({ what }) => what === "the way back")).toMatchObject({
+    state: "missing",
+    detail: expect.stringMatching(/does not reach this machine at 127\.0\.0\.9:\d+: .*ECONNREFUSED/),
+    mend: expect.stringContaining("firewall"),
+  });
+});
+
+test("without a token one way is examined, and a token that does not count is named", async () => {
+  const { address, token, security } = await secured({}, { ...RUN, workers: [] });
+  const far = await examinePeer({ address: address.replace("127.0.0.1", "127.1"), token: null });
+  expect(far).toMatchObject([
+    { what: "coordinator", state: "fine" },
+    { what: "the way back", state: "optional", mend: expect.stringContaining("lockstep://host:port/token") },
+  ]);
+  const wrong = { ...token(), secret: "0".repeat(32) };
+  expect(await examinePeer({ address, token: wrong })).toMatchObject([
+    { what: "coordinator", state: "fine" },
+    { what: "token", state: "missing", detail: expect.stringMatching(/token/i) },
+  ]);
+  const other = { ...token(), authority: "0".repeat(64) };
+  expect((await examinePeer({ address, token: other }))[1]).toMatchObject({
+    what: "token",
+    detail: expect.stringContaining("is not the run that the token is for"),
+  });
+  expect(security).toBeDefined();
+});
+
+test("a port that nobody has, and a name that is not known", async () => {
+  const port = await deadPort();
+  expect(await examinePeer({ address: `127.0.0.1:${port}`, token: null })).toMatchObject([
+    { what: "coordinator", state: "missing", detail: `127.0.0.1:${port}: nothing listens there` },
+  ]);
+  expect(await dialPort("name.invalid", 1)).toMatchObject({ kind: "failed", why: expect.stringMatching(/its name/) });
+});
+
+test("a coordinator dials what looks like an address, for some at a time", async () => {
+  let answer = (_: string | null) => {};
+  const dialled: string[] = [];
+  const back = new DialBack((address) => {
+    dialled.push(address);
+    return new Promise((resolve) => {
+      answer = resolve;
+    });
+  }, "nats://h:4222");
+  const incarnation = "0123456789abcdef";
+  for (const address of ["", "host", "host:99999", "[::1:5", `${"a".repeat(400)}:1`])
+    await expect(back.ask({ address, incarnation })).rejects.toMatchObject({ code: "LS_MALFORMED" });
+  await expect(back.ask({ address: "h:1", incarnation: "x" })).rejects.toMatchObject({ code: "LS_MALFORMED" });
+  const asked = [1, 2, 3, 4].map((port) => back.ask({ address: `h:${port}`, incarnation }));
+  await expect(back.ask({ address: "h:5", incarnation })).rejects.toMatchObject({ code: "LS_BUSY" });
+  answer("refused");
+  expect(await asked[3]).toEqual({ failure: "refused", nats: "nats://h:4222" });
+  const again = back.ask({ address: "h:6", incarnation });
+  answer(null);
+  expect(await again).toEqual({ failure: "", nats: "nats://h:4222" });
+  expect(dialled).toEqual(["h:1", "h:2", "h:3", "h:4", "h:6"]);
+});
+
+test("the command: a line for each finding, the link out of a file, exit code 3 where something lacks", async () => {
+  const { address, token } = await secured({ lifetime: HOUR }, { ...RUN, workers: [] });
+  const { host, port } = splitAddress(address)!;
+  const file = join(scratchDirectory(), "join");
+  writeFileSync(file, `On another machine: npx lockstep worker --join ${formatLink(host, port, token())}\n`);
+  const fine = lockstep(["doctor", "--peer", file]);
+  expect(await fine.ended, fine.err()).toMatchObject({ code: 0 });
+  expect(fine.out()).toMatch(/^ok {2}coordinator .*\nok {2}run .*\nok {2}the way back .*\nok {2}workers .*none yet\n$/);
+  const dead = lockstep(["doctor", "--json", "--peer", `127.0.0.1:${await deadPort()}`]);
+  expect(await dead.ended).toMatchObject({ code: 3 });
+  expect(JSON.parse(dead.out())).toMatchObject({
+    healthy: false,
+    findings: [{ what: "coordinator", state: "missing" }],
+  });
+  const wrong = lockstep(["doctor", "--peer", "nonsense"]);
+  expect(await wrong.ended).toMatchObject({ code: 2 });
+});
