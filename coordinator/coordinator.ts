@@ -9,6 +9,8 @@ import { servePages } from "../shared/metrics/pages.ts";
 import { Plan } from "../shared/plan/plan.ts";
 import { isLoopback, splitAddress } from "../shared/process/addresses.ts";
 import { pagePlace } from "../shared/process/page-place.ts";
+import type { CoordinatorMessage } from "../shared/protocol/messages.ts";
+import type { Incarnation } from "../shared/protocol/view.ts";
 import { reach } from "../shared/rpc/reach.ts";
 import { Account } from "./account.ts";
 import { Admission, otherMake } from "./admission.ts";
@@ -123,8 +125,10 @@ export async function runCoordinator(
     },
     onMessage: (from, message) => {
       if (message.kind === "ready" && admission !== null) admission.ready(from, message);
-      else if (message.kind === "dialled") admission?.dialled(from, message);
-      else ruler.message(from, message);
+      else if (message.kind === "dialled") {
+        admission?.dialled(from, message);
+        dialBack.dialled(from, message);
+      } else ruler.message(from, message);
     },
     onEnd: (incarnation) => {
       admission?.ended(incarnation);
@@ -133,17 +137,20 @@ export async function runCoordinator(
     onRefused: (who, reason) => log.warn({ who, reason }, "a session was refused"),
   });
   const status = () => account.status(ruler, (incarnation) => admission?.reasonOf(incarnation) ?? null);
-  // On this machine everybody reaches everybody.
   const dial = (address: string, incarnation: string) => reach(address, incarnation, security?.trust ?? null);
+  const send = (to: Incarnation, message: CoordinatorMessage) => sessions.send(to, message);
+  // On this machine everybody reaches everybody.
   const admission = isLoopback(binding.advertise)
     ? null
     : new Admission({
-        send: (to, message) => sessions.send(to, message),
+        send,
         dial,
         members: () => new Set(ruler.state.installed?.members.map(({ incarnation }) => incarnation)),
         admit: (from, ready) => ruler.message(from, ready),
         note: (text) => account.note(text),
       });
+  const workers = () => [...ruler.state.workers.values()].filter((worker) => !worker.evicted);
+  const dialBack = new DialBack({ dial, workers, send, nats: place.nats });
   const server = new CoordinatorServer(
     {
       run: runId,
@@ -152,7 +159,7 @@ export async function runCoordinator(
       status,
       trace: trace?.parts ?? null,
       data: new DataServer(dataset, recipe.data.sha256),
-      dialBack: new DialBack(dial, place.nats),
+      dialBack,
       stop: (reason) => ruler.stop(reason),
       inject: (target, fault) => inject(ruler, sessions, target, fault),
       access: (request) => access?.control(request) ?? null,
@@ -163,11 +170,7 @@ export async function runCoordinator(
   const address = await server.start(binding);
   const links = security === null ? null : new JoinLinks(security, splitAddress(address)!);
   const access =
-    security === null || links === null
-      ? null
-      : new AccessControl({ security, links, nats }, sessions, () =>
-          [...ruler.state.workers.values()].filter((w) => !w.evicted),
-        );
+    security === null || links === null ? null : new AccessControl({ security, links, nats }, sessions, workers);
   const disk = new DiskWatch(directory.path);
   const guard = security === null ? null : { trust: security.trust, token: () => security.httpToken };
   const pagesAt = pagePlace(options.http, { ...binding, insecure: options.insecure }, guard);

@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { LockstepError } from "../shared/errors.ts";
 import { splitAddress } from "../shared/process/addresses.ts";
+import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
+import type { Incarnation } from "../shared/protocol/view.ts";
 import type { ReachReply, ReachRequest } from "../shared/rpc/clients.ts";
 
 const requestSchema = z.object({
@@ -11,34 +13,79 @@ const requestSchema = z.object({
   incarnation: z.string().regex(/^[0-9a-f]{16}$/),
 });
 
-/** Whoever asks makes this process open connections: so many at a time, whoever asks. */
+export interface DialBackParts {
+  /** Dials from here: null where the address was reached, else why not. */
+  dial(address: string, incarnation: string): Promise<string | null>;
+  /** Who may be asked to dial too. */
+  workers(): readonly { readonly incarnation: Incarnation; readonly name: string }[];
+  send(to: Incarnation, message: CoordinatorMessage): void;
+  /** URL that workers need too; null without broadcasts. */
+  readonly nats: string | null;
+  /** Milliseconds that workers may take. */
+  readonly patience?: number;
+}
+
+/** Whoever asks makes other processes open connections: so many requests at a time, whoever asks, */
 const MOST_AT_ONCE = 4;
+/** and so many workers each: enough to find a firewall that one of them stands behind. */
+const MOST_WORKERS = 16;
+const PATIENCE = 5000;
 
-/** Tells a machine whether it is reached from here, before a worker of it is let in. */
+/** What is still to come for one request. */
+interface Asked {
+  readonly incarnation: Incarnation;
+  /** Names of workers that have not answered. */
+  readonly open: Map<Incarnation, string>;
+  readonly failures: string[];
+  answers: number;
+  end(): void;
+}
+
+/** Tells a machine whether it is reached from this one and from those of the workers, before a worker of it joins. */
 export class DialBack {
-  readonly #dial: (address: string, incarnation: string) => Promise<string | null>;
-  readonly #nats: string;
-  #open = 0;
+  readonly #parts: DialBackParts;
+  readonly #asked = new Set<Asked>();
 
-  /**
-   * @param dial null where the address was reached, else why not
-   * @param nats address that workers need too; null without broadcasts
-   */
-  constructor(dial: (address: string, incarnation: string) => Promise<string | null>, nats: string | null) {
-    this.#dial = dial;
-    this.#nats = nats ?? "";
+  constructor(parts: DialBackParts) {
+    this.#parts = parts;
   }
 
   /** @throws LockstepError LS_MALFORMED, LS_BUSY */
   async ask(request: ReachRequest): Promise<ReachReply> {
     const { success, data } = requestSchema.safeParse(request);
     if (!success) throw new LockstepError("LS_MALFORMED", "This is no address to dial.");
-    if (this.#open >= MOST_AT_ONCE) throw new LockstepError("LS_BUSY", "Others are being dialled; ask again.");
-    this.#open += 1;
+    if (this.#asked.size >= MOST_AT_ONCE) throw new LockstepError("LS_BUSY", "Others are being dialled; ask again.");
+    const { address } = data;
+    const incarnation = data.incarnation as Incarnation;
+    const others = this.#parts.workers().slice(-MOST_WORKERS);
+    const open = new Map(others.map((other) => [other.incarnation, other.name]));
+    const asked: Asked = { incarnation, open, failures: [], answers: 0, end: () => {} };
+    const over = new Promise<void>((resolve) => {
+      asked.end = resolve;
+    });
+    this.#asked.add(asked);
+    const timer = setTimeout(asked.end, this.#parts.patience ?? PATIENCE);
     try {
-      return { failure: (await this.#dial(data.address, data.incarnation)) ?? "", nats: this.#nats };
+      for (const to of open.keys()) this.#parts.send(to, { kind: "dial", incarnation, address });
+      if (open.size === 0) asked.end();
+      const failure = (await this.#parts.dial(address, incarnation)) ?? "";
+      await over;
+      const { answers, failures } = asked;
+      return { failure, nats: this.#parts.nats ?? "", workers: answers, failures };
     } finally {
-      this.#open -= 1;
+      clearTimeout(timer);
+      this.#asked.delete(asked);
+    }
+  }
+
+  dialled(from: Incarnation, { incarnation, failure }: Extract<WorkerMessage, { kind: "dialled" }>): void {
+    for (const asked of this.#asked) {
+      const name = asked.open.get(from);
+      if (asked.incarnation !== incarnation || name === undefined) continue;
+      asked.open.delete(from);
+      asked.answers += 1;
+      if (failure !== "") asked.failures.push(`${name}: ${failure}`);
+      if (asked.open.size === 0) asked.end();
     }
   }
 }

@@ -37,7 +37,7 @@ const FIREWALL = "let the port through the firewalls in between; --ports says wh
 
 /**
  * Whether this machine and a run reach each other as a worker needs it: the coordinator, its NATS server and its workers
- * from here, and this machine from the coordinator. It joins the run for as long as that takes, and works for nobody.
+ * from here, and this machine from the coordinator and the workers. It joins the run for as long as that takes, and works for nobody.
  */
 export async function examinePeer(link: JoinLink, options: PeerOptions = {}): Promise<Finding[]> {
   const { host, port } = splitAddress(link.address)!;
@@ -140,9 +140,17 @@ function backFinding(own: string, back: ReachReply | grpc.ServiceError): Finding
     const old = back.code === grpc.status.UNIMPLEMENTED;
     return finding(what, false, old ? "the coordinator is of a version that cannot try it" : whyOf(back), null, old);
   }
-  if (back.failure === "") return finding(what, true, `the coordinator reaches this machine at ${own}`, null);
+  const others = back.workers === 0 ? "" : ` and ${back.workers} worker${back.workers === 1 ? "" : "s"}`;
+  const lacks = [...(back.failure === "" ? [] : [`the coordinator: ${back.failure}`]), ...back.failures];
+  if (lacks.length === 0)
+    return finding(
+      what,
+      true,
+      `the coordinator${others} reach${others === "" ? "es" : ""} this machine at ${own}`,
+      null,
+    );
   const mend = `${FIREWALL}; --advertise says another address of this machine`;
-  return finding(what, false, `the coordinator does not reach this machine at ${own}: ${back.failure}`, mend);
+  return finding(what, false, `not all reach this machine at ${own}: ${named(lacks)}`, mend);
 }
 
 async function natsFinding(url: string): Promise<Finding> {
@@ -167,7 +175,11 @@ async function workerFindings({ workers }: RunStatus, trust: Trust | null): Prom
   }
   if (open.length === 0) return [finding("workers", true, "the run has none yet", null)];
   if (lost.length === 0) return [finding("workers", true, `all ${open.length} are reached`, null)];
-  const named = lost.slice(0, MOST_NAMED).join("; ");
-  const more = lost.length > MOST_NAMED ? `; and ${lost.length - MOST_NAMED} more` : "";
-  return [finding("workers", false, `${lost.length} of ${open.length} are not reached: ${named}${more}`, FIREWALL)];
+  return [finding("workers", false, `${lost.length} of ${open.length} are not reached: ${named(lost)}`, FIREWALL)];
+}
+
+/** The first of them, and how many more there are. */
+function named(all: readonly string[]): string {
+  const more = all.length > MOST_NAMED ? [`and ${all.length - MOST_NAMED} more`] : [];
+  return [...all.slice(0, MOST_NAMED), ...more].join("; ");
 }

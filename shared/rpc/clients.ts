@@ -72,10 +72,13 @@ export interface ReachRequest {
 }
 
 export interface ReachReply {
-  /** Empty where the address was reached. */
+  /** Why the coordinator does not reach the address; empty where it does. */
   readonly failure: string;
   /** URL of the run's NATS server; empty without broadcasts. */
   readonly nats: string;
+  /** How many workers have tried too, and what those found that do not reach it. */
+  readonly workers: number;
+  readonly failures: readonly string[];
 }
 
 /** PEM. */

@@ -6,9 +6,11 @@ import { DialBack } from "../../coordinator/dial-back.ts";
 import { dialPort } from "../../deploy/peer/dial.ts";
 import { examinePeer } from "../../deploy/peer/examine-peer.ts";
 import { splitAddress } from "../../shared/process/addresses.ts";
+import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
+import type { Incarnation } from "../../shared/protocol/view.ts";
 import { formatLink } from "../../shared/security/join-link.ts";
 import { lockstep } from "../up/support.ts";
-import { A, HOUR, scratchDirectory, secured } from "./support.ts";
+import { A, B, HOUR, scratchDirectory, secured } from "./support.ts";
 
 const RUN = { run: "r", term: 1, phase: "train", step: 3, steps: 9, stepsPerEpoch: 3 };
 const worker = (name: string, address: string) => ({ name, address, incarnation: A });
@@ -29,7 +31,11 @@ test("both ways are fine: the coordinator is reached, and dials back; its worker
   expect(findings).toMatchObject([
     { what: "coordinator", state: "fine", detail: expect.stringContaining(address) },
     { what: "run", state: "fine", detail: "r, step 3 of 9" },
-    { what: "the way back", state: "fine", detail: expect.stringMatching(/reaches this machine at 127\.0\.0\.1:\d+$/) },
+    {
+      what: "the way back",
+      state: "fine",
+      detail: expect.stringMatching(/^the coordinator reaches this machine at 127\.0\.0\.1:\d+$/),
+    },
     {
       what: "workers",
       state: "missing",
@@ -46,7 +52,7 @@ test("a machine that is not reached from there is named with the address that wa
   const findings = await examinePeer({ address, token: token() }, { listen: "127.0.0.1", advertise: "127.0.0.9" });
   expect(findings.find(({ what }) => what === "the way back")).toMatchObject({
     state: "missing",
-    detail: expect.stringMatching(/does not reach this machine at 127\.0\.0\.9:\d+: .*ECONNREFUSED/),
+    detail: expect.stringMatching(/not all reach this machine at 127\.0\.0\.9:\d+: the coordinator: .*ECONNREFUSED/),
     mend: expect.stringContaining("firewall"),
   });
 });
@@ -79,27 +85,55 @@ test("a port that nobody has, and a name that is not known", async () => {
   expect(await dialPort("name.invalid", 1)).toMatchObject({ kind: "failed", why: expect.stringMatching(/its name/) });
 });
 
-test("a coordinator dials what looks like an address, for some at a time", async () => {
+test("a coordinator dials what looks like an address, with its workers, for some at a time", async () => {
   let answer = (_: string | null) => {};
   const dialled: string[] = [];
-  const back = new DialBack((address) => {
-    dialled.push(address);
-    return new Promise((resolve) => {
-      answer = resolve;
-    });
-  }, "nats://h:4222");
-  const incarnation = "0123456789abcdef";
+  const sent: [to: string, message: CoordinatorMessage][] = [];
+  const back = new DialBack({
+    dial: (address) => {
+      dialled.push(address);
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    },
+    workers: () => [
+      { incarnation: A, name: "a" },
+      { incarnation: B, name: "b" },
+    ],
+    send: (to, message) => sent.push([to, message]),
+    nats: "nats://h:4222",
+  });
+  const incarnation = "0123456789abcdef" as Incarnation;
   for (const address of ["", "host", "host:99999", "[::1:5", `${"a".repeat(400)}:1`])
     await expect(back.ask({ address, incarnation })).rejects.toMatchObject({ code: "LS_MALFORMED" });
   await expect(back.ask({ address: "h:1", incarnation: "x" })).rejects.toMatchObject({ code: "LS_MALFORMED" });
+  expect(sent).toEqual([]);
   const asked = [1, 2, 3, 4].map((port) => back.ask({ address: `h:${port}`, incarnation }));
+  expect(sent.slice(-2)).toEqual([
+    [A, { kind: "dial", incarnation, address: "h:4" }],
+    [B, { kind: "dial", incarnation, address: "h:4" }],
+  ]);
   await expect(back.ask({ address: "h:5", incarnation })).rejects.toMatchObject({ code: "LS_BUSY" });
   answer("refused");
-  expect(await asked[3]).toEqual({ failure: "refused", nats: "nats://h:4222" });
-  const again = back.ask({ address: "h:6", incarnation });
-  answer(null);
-  expect(await again).toEqual({ failure: "", nats: "nats://h:4222" });
-  expect(dialled).toEqual(["h:1", "h:2", "h:3", "h:4", "h:6"]);
+  // Answers of somebody else, about somebody else, or given twice, are none.
+  back.dialled("f".repeat(16) as Incarnation, { kind: "dialled", incarnation, failure: "" });
+  back.dialled(A, { kind: "dialled", incarnation: B, failure: "" });
+  for (const failure of ["no answer", "twice"]) back.dialled(A, { kind: "dialled", incarnation, failure });
+  back.dialled(B, { kind: "dialled", incarnation, failure: "" });
+  expect(await asked[3]).toEqual({ failure: "refused", nats: "nats://h:4222", workers: 2, failures: ["a: no answer"] });
+  expect(dialled).toEqual(["h:1", "h:2", "h:3", "h:4"]);
+});
+
+test("a worker that does not answer is not waited for without end, and speaks for nothing", async () => {
+  const parts = { dial: async () => null, workers: () => [{ incarnation: A, name: "a" }], send() {}, nats: null };
+  const back = new DialBack({ ...parts, patience: 1 });
+  for (let i = 0; i < 6; i++)
+    expect(await back.ask({ address: "h:1", incarnation: B })).toEqual({
+      failure: "",
+      nats: "",
+      workers: 0,
+      failures: [],
+    });
 });
 
 test("the command: a line for each finding, the link out of a file, exit code 3 where something lacks", async () => {

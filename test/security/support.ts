@@ -60,7 +60,12 @@ export async function secured(more: Partial<SecurityOptions> = {}, status: objec
         sessions,
         checkpoints: {} as never,
         data: {} as never,
-        dialBack: new DialBack((to, incarnation) => reach(to, incarnation, security.trust), null),
+        dialBack: new DialBack({
+          dial: (to, incarnation) => reach(to, incarnation, security.trust),
+          workers: () => hellos,
+          send: (to, message) => sessions.send(to, message),
+          nats: null,
+        }),
         status: () => ({ here: true, ...status }),
         inject: () => "",
       },
