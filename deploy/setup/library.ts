@@ -87,3 +87,13 @@ export function requireRoom(folder: string, needed: number): void {
     { hint: "Free some space, or use another disk: LOCKSTEP_CACHE names the cache.", exitCode: 3 },
   );
 }
+
+/** The error itself, or what it means where a disk was full in spite of that. */
+export function diskFull(error: unknown): unknown {
+  if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return error;
+  return new LockstepError("LS_DISK_FULL", "The disk is full.", {
+    hint: "Free some space, or use another disk (LOCKSTEP_CACHE names the cache); it goes on where it stopped.",
+    exitCode: 3,
+    cause: error,
+  });
+}

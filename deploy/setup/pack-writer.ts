@@ -10,11 +10,12 @@ import { writeWhole } from "../../worker/evaluation/whole-file.ts";
 import { isComplete } from "../data/fetch.ts";
 import { addonPath } from "./addon.ts";
 import { sha256Of } from "./download.ts";
-import { requireRoom } from "./library.ts";
+import { diskFull, requireRoom } from "./library.ts";
 import { ADDONS, CHECKOUT, DATA, formatSums, PACKAGES, readmeOf, SUMS, WHEELS } from "./pack-files.ts";
 import { cachePlaces, FLAVOURS, type Flavour, type PackagePlaces, packagePlaces, packageRoot } from "./places.ts";
 import { ensureRuntime, runtimeIsReady } from "./runtime.ts";
 import type { SetupDisplay } from "./show.ts";
+import { withLock } from "./wait-lock.ts";
 import { FolderSource, IndexSource } from "./wheel-source.ts";
 import { bytesOf, NATS_WHEEL, type PinnedWheel, RUNTIME_WHEELS, type RuntimeWheels } from "./wheels.ts";
 
@@ -51,6 +52,15 @@ const OTHER_BYTES = 300e6;
  * @throws LockstepError LS_DISK_FULL, LS_PACK, LS_PACK_FILE, and those of ensureRuntime
  */
 export async function writePack(show: SetupDisplay, directory: string, options: PackOptions): Promise<string> {
+  const wait = () => show.message(`Another process packs into ${directory}; waiting for it.`);
+  try {
+    return await withLock(directory, wait, () => write(show, directory, options));
+  } catch (error) {
+    throw diskFull(error);
+  }
+}
+
+async function write(show: SetupDisplay, directory: string, options: PackOptions): Promise<string> {
   const { flavours, data, root = packageRoot(), packages = packagePlaces(root), cache } = options;
   const { wheels = RUNTIME_WHEELS, nats = NATS_WHEEL } = options;
   const wanted = [...flavours.flatMap((flavour) => wheels[flavour].wheels), nats];

@@ -1,10 +1,11 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { FOLDS_FILE, NAMES_FILE, STL10_FILES } from "../../shared/data/stl10.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { isComplete } from "../data/fetch.ts";
 import { cachedStl10 } from "../data/locations.ts";
 import { sha256Of } from "./download.ts";
+import { diskFull, requireRoom } from "./library.ts";
 import { ensureNatsServer } from "./nats-server.ts";
 import { ADDONS, DATA, parseSums, SUMS, type Sums, WHEELS } from "./pack-files.ts";
 import { cachePlaces, FLAVOURS, type Flavour, type PackagePlaces } from "./places.ts";
@@ -67,9 +68,17 @@ export class Pack {
         hint: "Copy the folder again, or make it again with `npx lockstep setup --pack DIR`.",
         exitCode: 3,
       });
+    } catch (error) {
+      throw diskFull(error);
     } finally {
       rmSync(temporary, { force: true });
     }
+  }
+
+  /** Bytes of a file that it holds. */
+  bytes(path: string): number {
+    const file = join(this.directory, path);
+    return existsSync(file) ? statSync(file).size : 0;
   }
 }
 
@@ -124,6 +133,8 @@ async function placeData(show: SetupDisplay, pack: Pack, directory: string): Pro
   const held = names.filter((name) => pack.has(`${DATA}/${name}`));
   if (held.length === 0 || (await isComplete(directory))) return;
   show.message(`STL-10's labelled part: ${directory}.`);
+  const bytes = held.reduce((sum, name) => sum + pack.bytes(`${DATA}/${name}`), 0);
+  requireRoom(dirname(directory), bytes);
   const wait = () => show.message("Another process copies the data set; waiting for it.");
   await withLock(directory, wait, async () => {
     for (const name of held) await pack.copy(`${DATA}/${name}`, join(directory, name));

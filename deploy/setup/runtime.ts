@@ -1,8 +1,7 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { LockstepError } from "../../shared/errors.ts";
 import { addonPath, compileAddon, isLinked, linkAddon, requireCompiler } from "./addon.ts";
-import { isUnpacked, placeLibrary } from "./library.ts";
+import { diskFull, isUnpacked, placeLibrary } from "./library.ts";
 import { type CachePlaces, cachePlaces, type Flavour, type PackagePlaces, packagePlaces } from "./places.ts";
 import type { SetupDisplay } from "./show.ts";
 import { withLock } from "./wait-lock.ts";
@@ -47,7 +46,7 @@ export async function ensureRuntime(show: SetupDisplay, options: RuntimeOptions 
       linkAddon(addon, packages, flavour);
     });
   } catch (error) {
-    throw diskFull(error) ?? error;
+    throw diskFull(error);
   }
 }
 
@@ -78,13 +77,4 @@ function removeLeftovers(runtime: string): void {
       if (ours && name.endsWith(".partial")) rmSync(join(folder, name), { recursive: true, force: true });
     }
   }
-}
-
-function diskFull(error: unknown): LockstepError | null {
-  if ((error as NodeJS.ErrnoException).code !== "ENOSPC") return null;
-  return new LockstepError("LS_DISK_FULL", "The disk is full.", {
-    hint: "Free some space, or set LOCKSTEP_CACHE to another disk; it goes on where it stopped.",
-    exitCode: 3,
-    cause: error,
-  });
 }

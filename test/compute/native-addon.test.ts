@@ -11,14 +11,21 @@ const folder = mkdtempSync(join(tmpdir(), "lockstep-addon-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const MODULE = pathToFileURL(builtProgram("worker/compute/tensorflow.js")).href;
-/** Computes something, and says which add-ons the process has mapped. */
+/** Computes something in a thread, as workers do, and says which add-ons the process has mapped. */
+const THREAD = `
+  const { openTensorFlow } = await import(${JSON.stringify(MODULE)});
+  const sum = openTensorFlow().add(1, 2).dataSync()[0];
+  require("node:worker_threads").parentPort.postMessage(sum);
+`;
 const PROGRAM = `
-  const { openTensorFlow, keepLoaded } = await import(${JSON.stringify(MODULE)});
-  const tf = openTensorFlow();
+  const { Worker } = require("node:worker_threads");
+  const thread = new Worker(${JSON.stringify(`(async () => {${THREAD}})()`)}, { eval: true });
+  const sum = await new Promise((resolve, reject) => thread.on("message", resolve).on("error", reject));
+  const { keepLoaded } = await import(${JSON.stringify(MODULE)});
   keepLoaded();
   const maps = require("node:fs").readFileSync("/proc/self/maps", "utf8");
   const files = new Set(maps.split("\\n").map((line) => line.split(/\\s+/)[5] ?? "").filter((file) => file.endsWith(".node")));
-  console.log(JSON.stringify({ sum: tf.add(1, 2).dataSync()[0], files: [...files] }));
+  console.log(JSON.stringify({ sum, files: [...files] }));
 `;
 
 function computing(env: NodeJS.ProcessEnv): { sum: number; files: string[] } {
