@@ -3,6 +3,7 @@ import type { Config } from "../shared/config/schema.ts";
 import { type LedgerEntry, tallyOf } from "../shared/protocol/trailer.ts";
 import { type Incarnation, viewName } from "../shared/protocol/view.ts";
 import type { DiskWatch } from "./disk-watch.ts";
+import type { ValidationLine } from "./files/validations-file.ts";
 import { kindOf, RunHistory } from "./live/history.ts";
 import type { RunEvent } from "./machine/state.ts";
 import { type DurableRecord, entryOf } from "./records/record.ts";
@@ -17,6 +18,7 @@ export class Account {
   readonly history = new RunHistory();
   private readonly config: Config;
   private last: LedgerEntry | null = null;
+  private validated: ValidationLine | null = null;
   private readonly finals: { readonly at: number; readonly images: number }[] = [];
   private readonly messages: { readonly time: string; readonly text: string }[] = [];
 
@@ -45,6 +47,14 @@ export class Account {
     if (this.finals.length > 50) this.finals.shift();
     this.history.final(entry, Date.now());
     this.metrics.final(entry);
+  }
+
+  /** A validation, those of older reigns as well. */
+  onValidation(line: ValidationLine): void {
+    if (line.accuracy === null) return;
+    this.validated = line;
+    this.history.validated(line);
+    this.metrics.validation(line);
   }
 
   onEvent(event: RunEvent): void {
@@ -88,6 +98,7 @@ export class Account {
       imagesPerSecond: seconds > 0 ? images / seconds : null,
       secondsPerStep: this.finals.length > 1 ? seconds / (this.finals.length - 1) : null,
       evaluation: state.settings.evaluationBatches === 0 ? null : { done, batches: state.settings.evaluationBatches },
+      validation: this.validated === null ? null : { step: this.validated.step, accuracy: this.validated.accuracy! },
       checkpoint: state.checkpoint?.step ?? null,
       waiting: state.waiting?.detail ?? null,
       workers: this.rows(ruler, kept),
@@ -157,6 +168,8 @@ export interface Status {
   readonly imagesPerSecond: number | null;
   readonly secondsPerStep: number | null;
   readonly evaluation: { readonly done: number; readonly batches: number } | null;
+  /** The newest validation on held-out images. */
+  readonly validation: { readonly step: number; readonly accuracy: number } | null;
   readonly checkpoint: number | null;
   readonly waiting: string | null;
   readonly workers: readonly WorkerRow[];
@@ -182,6 +195,10 @@ export function sentenceOfEvent(event: RunEvent): string | null {
       return event.state === "requested"
         ? null
         : `checkpoint of step ${event.step} ${event.state}${event.detail === "" ? "" : `: ${event.detail}`}`;
+    case "validation":
+      return event.accuracy === null
+        ? `the state of step ${event.step} was not validated: whoever held it was lost`
+        : `validation of step ${event.step}: ${(100 * event.accuracy).toFixed(2)} % of ${event.samples} held-out images`;
     case "fallback":
       return `back from step ${event.fromStep} to ${event.toStep}: ${event.reason}`;
     case "waiting":

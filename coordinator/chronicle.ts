@@ -8,8 +8,10 @@ import { isDiskFull } from "./files/durable.ts";
 import { LineFile } from "./files/line-file.ts";
 import type { RunDirectory } from "./files/run-directory.ts";
 import { StepsFile } from "./files/steps-file.ts";
+import { type ValidationLine, ValidationsFile } from "./files/validations-file.ts";
 import { differenceOf } from "./ledger.ts";
 import type { RunEvent } from "./machine/state.ts";
+import type { Validation } from "./machine/validate.ts";
 import type { DurableRecord } from "./records/record.ts";
 import { EventFile } from "./tensorboard/event-file.ts";
 
@@ -30,12 +32,15 @@ export class Chronicle {
   readonly #parts: ChronicleParts;
   readonly #events: LineFile;
   readonly #steps: StepsFile;
+  readonly #validations: ValidationsFile;
   readonly #scalars: EventFile;
 
   constructor(parts: ChronicleParts) {
     this.#parts = parts;
     this.#events = new LineFile(parts.directory.at("events.ndjson"));
     this.#steps = new StepsFile(parts.directory.at("steps.ndjson"), parts.config.recipe);
+    const { stepsPerEpoch } = parts.config.recipe;
+    this.#validations = new ValidationsFile(parts.directory.at("validations.ndjson"), stepsPerEpoch);
     this.#scalars = new EventFile(parts.directory.at("tensorboard"), parts.config.recipe, parts.term, Date.now());
   }
 
@@ -74,20 +79,47 @@ export class Chronicle {
     this.note(`Step ${entry.step}: shard ${difference.shard} (worker ${by}) was not fed its planned samples.`);
   }
 
+  /** Oldest first. */
+  get validations(): readonly ValidationLine[] {
+    return this.#validations.lines;
+  }
+
+  /** A validation whose record is durable. */
+  validation(validation: Validation, time: number): void {
+    const line = this.#validations.add(validation, time);
+    this.#withRoom("validations.ndjson", () => this.#validations.write());
+    this.#scalars.validation(line, time);
+    this.#parts.account.onValidation(line);
+  }
+
   /** It is recorded that final steps from this one on do not count any more. */
   truncate(steps: number): void {
     this.#scalars.truncate(steps, Date.now());
     this.#parts.account.history.truncate(steps);
+    this.#withRoom("validations.ndjson", () => this.#validations.truncate(steps));
   }
 
-  /** Brings steps.ndjson in line with the records, as far as there is room: the next reign does it again. */
+  /** Brings steps.ndjson and validations.ndjson in line with the records, as far as there is room: the next reign does it again. */
   async reconcile(records: () => Iterable<DurableRecord>): Promise<void> {
     try {
       await this.#steps.reconcile(records);
     } catch (error) {
-      if (!isDiskFull(error)) throw error;
-      this.note("steps.ndjson lacks lines, since the disk is full; the records have them.");
+      this.#lacks("steps.ndjson", error);
     }
+    this.#withRoom("validations.ndjson", () => this.#validations.reconcile(records()));
+  }
+
+  #withRoom(file: string, write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.#lacks(file, error);
+    }
+  }
+
+  #lacks(file: string, error: unknown): void {
+    if (!isDiskFull(error)) throw error;
+    this.note(`${file} lacks lines, since the disk is full; the records have them.`);
   }
 
   async close(): Promise<void> {

@@ -2,6 +2,7 @@ import { statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import { natsAccess } from "../shared/broadcast/nats-file.ts";
+import { validationOf } from "../shared/config/validation.ts";
 import { openDataset } from "../shared/data/dataset.ts";
 import { LockstepError } from "../shared/errors.ts";
 import { parseFault, suitsWorker } from "../shared/faults/fault.ts";
@@ -75,7 +76,8 @@ export async function runCoordinator(
   };
   const store = await take(directory.at("records"), { onStall: stalled, patience: place.timing.maxWait });
   if (options.start) await store.append([{ kind: "start", time: startedAt }]);
-  const folded = foldHistory(store.records());
+  const validation = validationOf(config, dataset.test.count);
+  const folded = foldHistory(store.records(), validation?.everySteps ?? null);
 
   const nats = place.nats === null ? null : natsAccess(directory.at("security", "nats.json"), place.nats);
   const broadcaster = place.nats === null ? null : new Broadcaster(place.nats, runId, undefined, nats);
@@ -94,6 +96,7 @@ export async function runCoordinator(
   if (config.parent !== undefined && usable === null) throw new LockstepError(...STATE_GONE);
   const history = { ...folded, checkpoint: usable?.tip ?? null };
   await chronicle.reconcile(() => store.records());
+  for (const line of chronicle.validations) account.onValidation(line);
   account.remember(store.records(), recentEvents(directory.at("events.ndjson")));
   const stored =
     usable === null ? null : { step: usable.tip.step, time: statSync(checkpoints.path(usable.file)).mtimeMs };

@@ -1,4 +1,5 @@
 import type { Config } from "../shared/config/schema.ts";
+import { validationOf } from "../shared/config/validation.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import type { ModelFacts, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
@@ -24,7 +25,7 @@ export interface RulerParts {
   readonly store: Store;
   readonly history: FoldedHistory;
   readonly checkpoints: Pick<CheckpointStore, "write" | "recorded" | "usable" | "newestUsable" | "cutBack">;
-  readonly chronicle: Pick<Chronicle, "event" | "final" | "truncate" | "note">;
+  readonly chronicle: Pick<Chronicle, "event" | "final" | "validation" | "truncate" | "note">;
   readonly testImages: number;
   /** A person started the run again; default: this reign follows a crash. */
   readonly resumed?: boolean;
@@ -102,6 +103,7 @@ export class Ruler {
         balance: place.balance,
         checkpointEverySteps: place.checkpoint.everySteps,
         evaluationBatches: place.evaluation === null ? 0 : Math.ceil(testImages / place.evaluation.batch),
+        validation: validationOf(config, testImages),
         resumed: parts.resumed ?? false,
       },
       history,
@@ -219,6 +221,10 @@ export class Ruler {
         return [{ kind: "view", view: action.view as never, base: action.base, reason: action.reason, time }];
       case "recordFinal":
         return action.entries.map((entry) => finalRecord(entry, time));
+      case "recordValidation": {
+        const { loss, ...rest } = action.validation;
+        return [{ kind: "validation", ...rest, loss: Number.isFinite(loss) ? loss : null, time }];
+      }
       case "recordFirst":
         // Facts came with the same message.
         return [
@@ -233,6 +239,7 @@ export class Ruler {
 
   #onRecorded(action: MachineAction): void {
     if (action.kind === "recordTruncate") this.#truncated(action.tip.step);
+    if (action.kind === "recordValidation") this.#parts.chronicle.validation(action.validation, Date.now());
     if (action.kind === "recordView") this.faults.at(action.view.predecessor === null ? "change" : "plan");
     if (action.kind !== "recordFinal") return;
     for (const entry of action.entries) {
@@ -271,6 +278,7 @@ export class Ruler {
         return this.#finish(action.outcome);
       case "recordView":
       case "recordFinal":
+      case "recordValidation":
       case "recordFirst":
       case "recordTruncate":
         return;

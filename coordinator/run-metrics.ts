@@ -5,6 +5,7 @@ import { viewReason } from "../shared/metrics/view-reason.ts";
 import { type LedgerEntry, tallyOf } from "../shared/protocol/trailer.ts";
 import { version } from "../shared/version.ts";
 import type { DiskWatch } from "./disk-watch.ts";
+import type { ValidationLine } from "./files/validations-file.ts";
 import type { RunEvent } from "./machine/state.ts";
 import { PauseWatch } from "./pause-watch.ts";
 import type { Ruler } from "./ruler.ts";
@@ -85,6 +86,14 @@ export class RunMetrics {
     if (pause !== null) metrics.observe("lockstep_pause_seconds", pause.seconds, { planned: flag(pause.planned) });
   }
 
+  /** A validation on held-out images that came about. */
+  validation({ step, accuracy, loss }: Pick<ValidationLine, "step" | "accuracy" | "loss">): void {
+    const { metrics } = this;
+    metrics.set("lockstep_validation_step", step);
+    metrics.set("lockstep_validation_accuracy_ratio", accuracy ?? Number.NaN);
+    metrics.set("lockstep_validation_loss", loss ?? Number.NaN);
+  }
+
   event(event: RunEvent): void {
     const { metrics } = this;
     switch (event.type) {
@@ -105,6 +114,8 @@ export class RunMetrics {
         return metrics.add("lockstep_mismatches_total", 1);
       case "fallback":
         return metrics.add("lockstep_fallbacks_total", 1);
+      case "validation":
+        return metrics.observe("lockstep_validation_seconds", event.seconds);
       case "checkpoint":
         return this.#checkpoint(event);
       default:

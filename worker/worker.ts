@@ -13,6 +13,7 @@ import type { FetchedData } from "./data/fetched-data.ts";
 import { Exchange } from "./exchange/exchange.ts";
 import type { MemberServer } from "./exchange/member-server.ts";
 import { WorkerFaults } from "./faults/worker-faults.ts";
+import { HeldState } from "./held-state.ts";
 import { LiveState } from "./live-state.ts";
 import { advance, standingOf } from "./member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "./member/state.ts";
@@ -61,6 +62,7 @@ export class LockstepWorker {
     (tip) => this.compute.post({ kind: "snapshot", tip }),
     (tip) => this.hooks.send({ kind: "snapshot", tip, bytes: this.ready.plan.state.bytes }),
   );
+  private readonly held: HeldState;
   private stepStarted = performance.now();
   private phase: StepPhase = "idle";
 
@@ -110,6 +112,11 @@ export class LockstepWorker {
       (event) => this.dispatch(event),
     );
     const post = (request: ComputeRequest) => compute.post(request);
+    this.held = new HeldState(
+      config.place.validation?.everySteps ?? null,
+      ({ step }) => post({ kind: "hold", step }),
+      (tip) => hooks.send({ kind: "held", tip }),
+    );
     this.state = new LiveState({
       run: config.runId,
       ready,
@@ -120,7 +127,10 @@ export class LockstepWorker {
       levelTimeout,
       post,
       fetchCheckpoint: (tip, bytes) => hooks.fetchCheckpoint(tip, bytes),
-      restored: (tip) => this.dispatch({ kind: "restored", tip }),
+      restored: (tip) => {
+        this.held.reached(tip);
+        this.dispatch({ kind: "restored", tip });
+      },
       // The coordinator lets this worker go; it dials again and is asked anew.
       restoreFailed: (message) => hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message }),
     });
@@ -162,16 +172,17 @@ export class LockstepWorker {
   receive(message: CoordinatorMessage): void {
     if (message.kind === "snapshot") this.snapshots.want(this.member.tip, this.member.idle);
     else if (message.kind === "discard") this.snapshots.discard(message.step);
+    else if (message.kind === "validationDone") this.held.done(message.step);
+    else if (message.kind === "validate") this.predict(message, this.config.place.validation?.batch ?? 0);
     else if (message.kind === "evaluate") {
-      const size = this.config.place.evaluation?.batch ?? 0;
-      for (const batch of message.batches) {
-        const coming = this.data?.test(batch * size, (batch + 1) * size) ?? null;
-        this.withData(coming, () => this.compute.post({ kind: "evaluate", batch }));
-      }
+      for (const batch of message.batches)
+        this.predict({ kind: "evaluate", batch }, this.config.place.evaluation?.batch ?? 0);
     }
     this.dispatch({ kind: "coordinator", message });
     if (message.kind === "plan") this.faults.at("plan");
-    if (message.kind === "welcome") this.dispatch({ kind: "reconnected" });
+    if (message.kind !== "welcome") return;
+    this.dispatch({ kind: "reconnected" });
+    this.held.again();
   }
 
   leave(reason: string): void {
@@ -245,11 +256,14 @@ export class LockstepWorker {
         this.faults.beforeCommit(step);
         const samples = shards.reduce((sum, shard) => sum + shard.samples, 0);
         const idsDigests = shards.map((shard) => shard.idsDigest);
-        return this.compute.post({ kind: "commit", viewTag: this.tags.of(view), step, parent, idsDigests, samples });
+        const commit = { kind: "commit", viewTag: this.tags.of(view), step, parent, idsDigests, samples } as const;
+        if (!this.held.before(step, () => this.compute.post(commit))) this.phase = "evaluate";
+        return;
       }
       case "close":
         this.faults.at("change");
         this.watch.begin();
+        this.held.closed();
         this.state.abandonPull();
         this.closing = this.control.commitWord.tryClose() === "updating";
         if (!this.closing) this.answerClosed();
@@ -258,6 +272,7 @@ export class LockstepWorker {
         this.faults.at("rest");
         return queueMicrotask(() => this.hashAtRest(action.step));
       case "restore":
+        this.held.replaced();
         return void this.state.restore(action.tip);
       case "final":
         return this.hooks.onFinal(action.entry);
@@ -268,6 +283,12 @@ export class LockstepWorker {
       default:
         return action satisfies never;
     }
+  }
+
+  private predict(request: ComputeRequest & { readonly batch: number }, size: number): void {
+    const { batch } = request;
+    const coming = this.data?.test(batch * size, (batch + 1) * size) ?? null;
+    this.withData(coming, () => this.compute.post(request));
   }
 
   /** Goes on at once where the images are there, else when they have come. */
@@ -320,7 +341,9 @@ export class LockstepWorker {
       case "updated": {
         const view = this.tags.view(reply.viewTag)!;
         const { lineage, stateHash, loss, gradientNorm, applied } = reply;
-        this.snapshots.reached({ step: reply.step + 1, lineage, stateHash });
+        const tip = { step: reply.step + 1, lineage, stateHash };
+        this.snapshots.reached(tip);
+        this.held.reached(tip);
         this.dispatch({
           kind: "updated",
           view,
@@ -343,6 +366,8 @@ export class LockstepWorker {
           () => this.hooks.send({ kind: "evaluated", batch: reply.batch }),
           (error: unknown) => this.crash("LS_PREDICTIONS", sentenceOf(error)),
         );
+      case "validated":
+        return this.hooks.send(reply);
       case "failed":
         this.hooks.log("computeFailed", { code: reply.code, stack: reply.stack });
         // Where in its work it was cannot be known, so that its state is void.
@@ -378,6 +403,7 @@ export class LockstepWorker {
 
   private async pull(view: View, step: number, from: readonly string[]): Promise<void> {
     this.phase = "waiting";
+    this.held.replaced();
     const result = await this.state.pull(step, from);
     this.faults.at("join");
     const stateHash = result === null ? null : this.state.hash();

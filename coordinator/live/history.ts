@@ -1,5 +1,6 @@
 import { readLines } from "../../shared/data/json-lines.ts";
 import { type LedgerEntry, tallyOf } from "../../shared/protocol/trailer.ts";
+import type { ValidationLine } from "../files/validations-file.ts";
 import type { RunEvent } from "../machine/state.ts";
 
 /** A stretch of final steps. */
@@ -33,6 +34,7 @@ export class RunHistory {
   #points: Point[] = [];
   #stride = 1;
   readonly #happenings: Happening[] = [];
+  #validations: ValidationLine[] = [];
   readonly #most: number;
 
   /** @param most points; an even number */
@@ -46,6 +48,16 @@ export class RunHistory {
 
   get happenings(): readonly Happening[] {
     return this.#happenings;
+  }
+
+  /** Validations, oldest first. */
+  get validations(): readonly ValidationLine[] {
+    return this.#validations;
+  }
+
+  validated(line: ValidationLine): void {
+    this.#validations.push(line);
+    if (this.#validations.length > this.#most) this.#validations.shift();
   }
 
   final({ step, shards, loss }: Pick<LedgerEntry, "step" | "loss" | "shards">, time: number): void {
@@ -68,6 +80,7 @@ export class RunHistory {
   /** Final steps from this one on do not count any more. */
   truncate(steps: number): void {
     this.#points = this.#points.filter((point) => point.step < steps);
+    this.#validations = this.#validations.filter(({ step }) => step <= steps);
   }
 
   happened(time: number, kind: Happening["kind"], text: string): void {

@@ -184,11 +184,18 @@ function draw(name, values, floor) {
   at(name).replaceChildren(line);
 }
 
-function showHistory({ points, events }) {
+function showHistory({ points, validations = [], events }) {
   draw(
     "loss",
     points.map(([, , , loss]) => loss),
   );
+  at("validations").hidden = validations.length === 0;
+  draw(
+    "validation",
+    validations.map(([, accuracy]) => accuracy),
+  );
+  const newestOne = validations.at(-1);
+  put("validation-now", newestOne === undefined ? "" : `${percent(newestOne[1])} at step ${newestOne[0]}`);
   // The pace of a stretch of points: single steps jump.
   const span = Math.max(1, Math.ceil(points.length / 200));
   const pace = [];

@@ -49,6 +49,7 @@ export function serveLive(server: FastifyInstance, { status, history }: LivePart
         loss === null ? null : loss / Math.max(1, images),
         correct / Math.max(1, images),
       ]),
+      validations: history.validations.map(({ step, accuracy }) => [step, accuracy]),
       events: history.happenings,
     }),
   );

@@ -3,6 +3,7 @@ import { type Incarnation, sameView, type Tip } from "../../shared/protocol/view
 import { startChange } from "./change.ts";
 import { releaseLeaver } from "./plan.ts";
 import { guarded, type MachineState, nameOf, type Outcome, say, send, type Turn, type WorkerEntry } from "./state.ts";
+import { pendingValidation } from "./validate.ts";
 import { goOn, namesOf, waitFor } from "./waiting.ts";
 
 /** Ledger, checkpoints, evaluation and the end of a run. */
@@ -27,6 +28,8 @@ export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
       const parent = state.recent.get(entry.step) ?? { step: entry.step, lineage: "", stateHash: "" };
       turn.actions.push({ kind: "recordTruncate", tip: parent });
       state.skipped = 0;
+      state.validated = Math.min(state.validated, entry.step);
+      state.validating = null;
       for (const step of [...state.recent.keys()]) if (step > entry.step) state.recent.delete(step);
     } else if (entry.step !== at) continue;
     accepted.push(entry);
@@ -67,7 +70,7 @@ export function checkpointIfDue(turn: Turn): void {
   const step = state.ledger?.step ?? 0;
   const last = state.checkpoint?.step ?? 0;
   const due = step - last >= state.settings.checkpointEverySteps && state.skipped === 0;
-  if (due || leaving.length > 0) requestSnapshot(turn);
+  if ((due || leaving.length > 0) && isValidated(state, step)) requestSnapshot(turn);
 }
 
 /**
@@ -80,6 +83,12 @@ function storeIfGood(turn: Turn, tip: Tip): void {
   if (state.skipped === 0 || tip.step <= applied || lastLeavers(state).length > 0) return storeIfFinal(turn);
   send(turn, state.snapshot!.from, { kind: "discard", step: tip.step });
   state.snapshot = null;
+}
+
+/** A checkpoint behind a state that is still to be validated would keep a run that falls back from coming by it again. */
+function isValidated(state: MachineState, step: number): boolean {
+  const pending = pendingValidation(state);
+  return pending === null || step <= pending;
 }
 
 function requestSnapshot(turn: Turn): void {
@@ -121,6 +130,7 @@ function storeIfFinal(turn: Turn): void {
     state.snapshot = null;
     return;
   }
+  if (!isValidated(state, tip.step)) return;
   snapshot.storing = true;
   turn.actions.push({ kind: "storeCheckpoint", from: snapshot.from, tip, bytes: snapshot.bytes });
 }
@@ -200,6 +210,12 @@ export function finishIfDue(turn: Turn): void {
   }
   if (state.ledger?.step !== tip.step) return;
   state.recent.set(tip.step, tip);
+  const pending = pendingValidation(state);
+  if (pending !== null && pending < tip.step) {
+    if (state.validating !== null && turn.now - state.validating.since > state.settings.timing.sayAgain)
+      waitFor(turn, `the state of step ${pending} is still being validated`);
+    return;
+  }
   if (state.checkpoint?.step !== tip.step) {
     if (state.snapshot === null) return requestSnapshot(turn);
     if (turn.now - state.snapshot.since > state.settings.timing.sayAgain) {

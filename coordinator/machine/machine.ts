@@ -36,6 +36,7 @@ import {
   type WorkerEntry,
 } from "./state.ts";
 import { mostAccused, stepBudget } from "./suspect.ts";
+import { onHeld, onValidated, validateIfDue } from "./validate.ts";
 import { waitFor, waitOrGiveUp, withMissing } from "./waiting.ts";
 
 /**
@@ -106,6 +107,7 @@ function decide(turn: Turn): void {
   if (state.installed === null) return formIfDue(turn);
   if (restingDiffer(turn)) return startChange(turn, "states differ at rest");
   planIfDue(turn);
+  validateIfDue(turn);
   checkpointIfDue(turn);
   finishIfDue(turn);
 }
@@ -153,6 +155,7 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     progress: known?.progress ?? null,
     speed: known?.speed ?? null,
     idle: null,
+    held: null,
     leaving: known?.leaving ?? null,
     leavingAt: known?.leavingAt ?? 0,
     evicted: false,
@@ -239,6 +242,10 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
       return onSnapshot(turn, worker.incarnation, message.tip, message.bytes);
     case "evaluated":
       return onEvaluated(turn, message.batch);
+    case "held":
+      return onHeld(turn, worker, message.tip);
+    case "validated":
+      return onValidated(turn, message);
     case "leaving":
       if (worker.leaving === null) worker.leavingAt = turn.now;
       worker.leaving = message.reason;
@@ -365,15 +372,16 @@ function checkProgress(turn: Turn): void {
 /** At the end of a run the others wait for whoever was asked for the last snapshot, or evaluates. */
 function checkRest(turn: Turn): void {
   const { state, now } = turn;
-  const { snapshot, evaluation, progressAt } = state;
+  const { snapshot, progressAt } = state;
   const { firstStepBudget } = state.settings.timing;
+  const predicting = state.evaluation ?? state.validating;
   const asked =
-    evaluation === null ? (snapshot?.storing === false ? snapshot.from : undefined) : firstOf(evaluation.given);
-  const since = evaluation === null ? (snapshot?.since ?? now) : progressAt;
+    predicting === null ? (snapshot?.storing === false ? snapshot.from : undefined) : firstOf(predicting.given);
+  const since = predicting === null ? (snapshot?.since ?? now) : progressAt;
   const worker = asked === undefined ? undefined : state.workers.get(asked);
   if (worker === undefined || worker.evicted || now - since <= firstStepBudget || !guarded(turn, "no-progress-evicts"))
     return;
-  const what = evaluation === null ? "snapshot" : "prediction";
+  const what = predicting === null ? "snapshot" : "prediction";
   evict(turn, worker, `no ${what} for ${Math.round((now - since) / 1000)} s`, firstStepBudget);
 }
 

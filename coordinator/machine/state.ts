@@ -4,6 +4,7 @@ import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
+import type { Validating, Validation } from "./validate.ts";
 import type { Waiting } from "./waiting.ts";
 
 /** What the coordinator's decisions depend on, fixed for one reign. */
@@ -23,6 +24,8 @@ export interface Settings {
   readonly checkpointEverySteps: number;
   /** Number of fixed evaluation batches; 0 without evaluation. */
   readonly evaluationBatches: number;
+  /** States of how many steps are validated, in how many fixed batches; missing or null without validation. */
+  readonly validation?: { readonly everySteps: number; readonly batches: number } | null;
   /** A person starts the run again: who was in its last view was let go, or ended with it, and is not missed. */
   readonly resumed?: boolean;
 }
@@ -39,6 +42,10 @@ export interface History {
   readonly checkpoint: Tip | null;
   readonly fingerprint: readonly string[] | null;
   readonly root: string | null;
+  /** The newest step whose validation is recorded; missing where none is. */
+  readonly validated?: number;
+  /** The recorded tip of the step whose validation is due next, where that step is final. */
+  readonly validationDue?: Tip | null;
 }
 
 export type MachineEvent =
@@ -60,6 +67,7 @@ export type MachineAction =
   /** Made durable before any later action of the list is performed. */
   | { readonly kind: "recordView"; readonly view: View; readonly base: Tip | null; readonly reason: string }
   | { readonly kind: "recordFinal"; readonly entries: readonly LedgerEntry[] }
+  | { readonly kind: "recordValidation"; readonly validation: Validation }
   | { readonly kind: "recordFirst"; readonly fingerprint: readonly string[]; readonly root: string }
   /** Final steps from this one on do not count any more: the run falls back to this tip. */
   | { readonly kind: "recordTruncate"; readonly tip: Tip }
@@ -101,6 +109,15 @@ export type RunEvent =
       readonly state: "requested" | "stored" | "failed";
       readonly detail: string;
     }
+  | {
+      readonly type: "validation";
+      readonly step: number;
+      /** Both null where whoever held that state was lost. */
+      readonly accuracy: number | null;
+      readonly loss: number | null;
+      readonly samples: number;
+      readonly seconds: number;
+    }
   | { readonly type: "fallback"; readonly fromStep: number; readonly toStep: number; readonly reason: string }
   | { readonly type: "waiting"; readonly detail: string }
   | { readonly type: "phase"; readonly phase: Phase; readonly detail: string };
@@ -132,6 +149,8 @@ export interface WorkerEntry {
   speed: Speed | null;
   /** Standing sent with `idle`. */
   idle: Standing | null;
+  /** The state whose weights it keeps aside for validation; null where it has not said so on its present stream. */
+  held: Tip | null;
   leaving: string | null;
   leavingAt: number;
   evicted: boolean;
@@ -212,6 +231,9 @@ export interface MachineState {
     readonly given: Map<number, Incarnation>;
     readonly done: Set<number>;
   } | null;
+  /** The newest step whose validation is recorded or was given up. */
+  validated: number;
+  validating: Validating | null;
   startedAt: number;
   firstReadyAt: number | null;
   graceUntil: number;
@@ -246,7 +268,9 @@ export function createMachine(settings: Settings, history: History, now: number)
     workers: new Map(),
     ledger: history.ledgerTip,
     skipped: history.skipped,
-    recent: new Map(history.ledgerTip === null ? [] : [[history.ledgerTip.step, history.ledgerTip]]),
+    recent: new Map(
+      [history.ledgerTip, history.validationDue].flatMap((tip) => (tip == null ? [] : [[tip.step, tip]])),
+    ),
     checkpoint: history.checkpoint,
     snapshot: null,
     checkpointFailures: 0,
@@ -256,6 +280,8 @@ export function createMachine(settings: Settings, history: History, now: number)
     stopping: null,
     phase: "forming",
     evaluation: null,
+    validated: validatedUntil(settings, history),
+    validating: null,
     startedAt: now,
     firstReadyAt: null,
     graceUntil: takeOver ? now + 2 * settings.timing.heartbeatTimeout : now,
@@ -266,6 +292,16 @@ export function createMachine(settings: Settings, history: History, now: number)
     restingSince: null,
     balancing: { since: null, moves: [] },
   };
+}
+
+/**
+ * States before the newest checkpoint will not be passed by again: those that were not validated when it was stored belong to
+ * the run of which this one is a fork, or to a time when nothing was validated.
+ */
+function validatedUntil({ validation }: Settings, { validated = 0, checkpoint }: History): number {
+  if (validation == null || checkpoint === null) return validated;
+  const { everySteps } = validation;
+  return Math.max(validated, Math.floor((checkpoint.step - 1) / everySteps) * everySteps);
 }
 
 /** One run of the machine: the state that moves, the time, and what is to be done, in order. */

@@ -28,9 +28,10 @@ const RECENT_CHECKPOINTS = 1024;
 
 /**
  * Folds the records that count.
+ * @param validateEvery steps between validated states; null without validation
  * @throws LockstepError LS_RECORDS_DAMAGED where final steps are not in sequence
  */
-export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
+export function foldHistory(records: Iterable<DurableRecord>, validateEvery: number | null = null): FoldedHistory {
   const views: View[] = [];
   let ledgerTip: Tip | null = null as Tip | null;
   let first: RecordOf<"first"> | null = null as RecordOf<"first"> | null;
@@ -39,6 +40,9 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
   let checkpoints: CheckpointRecord[] = [];
   let skipped = 0;
   let since: LossSum = { steps: 0, loss: 0 };
+  let validated = 0;
+  /** Of states that are to be validated, those that were not yet. */
+  let due: Tip[] = [];
   for (const record of records) {
     switch (record.kind) {
       case "view":
@@ -48,6 +52,7 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
       case "final": {
         if (record.step !== (ledgerTip?.step ?? 0)) throw outOfSequence(record.step, ledgerTip?.step ?? 0);
         ledgerTip = { step: record.step + 1, lineage: record.lineage, stateHash: record.state };
+        if (validateEvery !== null && ledgerTip.step % validateEvery === 0) due.push(ledgerTip);
         skipped = record.applied ? 0 : skipped + 1;
         since = addLoss(since, record.loss);
         break;
@@ -55,6 +60,8 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
       case "truncate":
         ledgerTip = record.tip;
         skipped = 0;
+        validated = Math.min(validated, record.tip.step);
+        due = due.filter(({ step }) => step <= record.tip.step);
         checkpoints = checkpoints.filter(({ tip }) => tip.step <= record.tip.step);
         break;
       case "checkpoint": {
@@ -65,6 +72,10 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
         since = { steps: 0, loss: 0 };
         break;
       }
+      case "validation":
+        validated = record.step;
+        due = due.filter(({ step }) => step > record.step);
+        break;
       case "first":
         first = record;
         break;
@@ -97,6 +108,8 @@ export function foldHistory(records: Iterable<DurableRecord>): FoldedHistory {
     sinceCheckpoint: since,
     stopping,
     ended,
+    validated,
+    validationDue: due[0] ?? null,
   };
 }
 

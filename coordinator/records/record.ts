@@ -86,6 +86,17 @@ export const recordSchema = z.discriminatedUnion("kind", [
   /** Final steps from this one on do not count any more. */
   z.object({ kind: z.literal("truncate"), tip: tipSchema }),
   checkpointSchema,
+  /** Right predictions of held-out images with the state of this step; samples is 0 where it could not be validated. */
+  z.object({
+    kind: z.literal("validation"),
+    step: whole,
+    lineage,
+    samples: whole,
+    correct: whole,
+    /** Sum over the images in nats; null where it is not finite. */
+    loss: z.number().nullable(),
+    time: z.number(),
+  }),
   /** A member was lost unplanned. */
   z.object({ kind: z.literal("loss"), worker: z.string(), why: z.string(), time: z.number() }),
   z.object({ kind: z.literal("stop"), reason: z.string(), time: z.number() }),

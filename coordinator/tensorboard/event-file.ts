@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import type { Recipe } from "../../shared/config/schema.ts";
 import { type LedgerEntry, tallyOf } from "../../shared/protocol/trailer.ts";
 import { AppendQueue } from "../files/append-queue.ts";
+import type { ValidationLine } from "../files/validations-file.ts";
 import { restartEvent, scalarEvent, versionEvent } from "./event.ts";
 
 /** tensorboard/ of a run directory: one event file for each reign. */
@@ -38,6 +39,13 @@ export class EventFile {
       scalars["speed/images_per_second"] = (1000 * images) / (time - this.#last);
     this.#last = time;
     this.#file.write(scalarEvent({ time, step: step + 1, scalars }));
+  }
+
+  /** What was found of a state on the held-out images. */
+  validation({ step, accuracy, loss }: Pick<ValidationLine, "step" | "accuracy" | "loss">, time: number): void {
+    if (accuracy === null) return;
+    const scalars = { "validation/accuracy": accuracy, "validation/loss": loss ?? Number.NaN };
+    this.#file.write(scalarEvent({ time, step, scalars }));
   }
 
   /** Final steps from this one on do not count any more. */

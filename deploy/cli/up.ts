@@ -41,6 +41,10 @@ export function registerUp(program: Command): void {
     .option("--out <directory>", "the run's directory (default: runs/<run id>)")
     .option("--no-eval", "no evaluation at the end (default: evaluate)")
     .option("--exchange <how>", "all, or none: compute and throw the gradients away, to measure (default: all)")
+    .option(
+      "--validate-every <e>",
+      "with --hold-out: epochs between validations on the held-out images, 0 for none (default: a twentieth of the run, at least 1)",
+    )
     .option("--temperature-from <run>", "a run with --hold-out, to whose held-out images the report fits a temperature")
     .option(
       "--listen <address>",

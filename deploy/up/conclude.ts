@@ -16,7 +16,7 @@ import { loadTensorFlow } from "../../worker/compute/tensorflow.ts";
 import { findCheckpoint, newestInManifest } from "../../worker/evaluation/checkpoint.ts";
 import { examineMaps } from "../../worker/evaluation/evaluate.ts";
 import type { Faithfulness } from "../../worker/evaluation/faithfulness/result.ts";
-import { eventFacts, stepFacts } from "../../worker/evaluation/history.ts";
+import { eventFacts, stepFacts, validationFacts } from "../../worker/evaluation/history.ts";
 import {
   decodePredictions,
   mergePredictions,
@@ -106,6 +106,7 @@ async function report(
     config,
     facts,
     steps: stepFacts(readLines(join(directory, "steps.ndjson"))),
+    validations: validationFacts(readLines(join(directory, "validations.ndjson"))),
     events: eventFacts(readLines(join(directory, "events.ndjson")).flatMap(withSentence)),
     outDirectory: join(directory, "report"),
   });

@@ -30,12 +30,18 @@ function newsText(news: News): string | null {
       return `epoch ${epoch} done  mean loss ${figure(loss)}  accuracy ${percent(accuracy)}  ${images} images`;
     }
     case "event":
-      return eventText(news.message);
+      return news.message.type === "validation" ? validationText(news.message) : eventText(news.message);
     case "worker":
       return null;
     default:
       return news satisfies never;
   }
+}
+
+function validationText({ step, accuracy, loss, samples, seconds }: Record<string, unknown>): string {
+  if (typeof accuracy !== "number") return `validation of step ${String(step)}: whoever held that state was lost`;
+  const cost = typeof loss === "number" ? `  loss ${figure(loss)}` : "";
+  return `validation of step ${String(step)}  accuracy ${percent(accuracy)}${cost}  ${String(samples)} held-out images  in ${figure(Number(seconds))} s`;
 }
 
 /** An event in the order of its fields: they are written for people. */

@@ -61,10 +61,11 @@ function progressLine(status: RunStatus): string {
 }
 
 function figuresLine(status: RunStatus): string {
-  const { loss, accuracy, imagesPerSecond, view, term, checkpoint } = status;
+  const { loss, accuracy, imagesPerSecond, view, term, checkpoint, validation } = status;
   return [
     `loss ${figure(loss)}`,
     `accuracy ${percent(accuracy)}`,
+    ...(validation === null ? [] : [`validation ${percent(validation.accuracy)} at ${validation.step}`]),
     `${figure(imagesPerSecond)} images/s`,
     view === null ? `term ${term}` : `view ${view}`,
     checkpoint === null ? "no checkpoint yet" : `checkpoint ${checkpoint}`,

@@ -42,6 +42,8 @@ export const runStatusSchema = z.object({
   imagesPerSecond: maybe,
   secondsPerStep: maybe,
   evaluation: z.object({ done: z.number(), batches: z.number() }).nullable().catch(null),
+  /** The newest validation on held-out images. */
+  validation: z.object({ step: z.number(), accuracy: z.number() }).nullable().catch(null),
   checkpoint: maybe,
   /** For whom or what the run waits; null while it goes on. */
   waiting: z.string().nullable().catch(null),

@@ -46,7 +46,7 @@ export const eventMessageSchema = z
   .looseObject({
     run: z.string(),
     time: z.string().describe("ISO 8601, UTC"),
-    type: z.string().describe("worker, view, heal, mismatch, checkpoint, fallback, waiting or phase"),
+    type: z.string().describe("worker, view, heal, mismatch, checkpoint, validation, fallback, waiting or phase"),
   })
   .describe("lockstep.v1.<run id>.event: a line of events.ndjson, with the run's id");
 

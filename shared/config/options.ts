@@ -36,6 +36,8 @@ const optionsSchema = z
     holdOut: number(0, 0.5, false, "a number from 0 to 0.5"),
     /** The fold of the data set that alone is trained on, counted from 1. */
     fold: count(),
+    /** Epochs between validations on the held-out images; 0 for none. */
+    validateEvery: number(0, 1e6, false, "a number of epochs, or 0"),
     precision: choice(["auto", "float32", "bf16"]),
     execution: choice(["auto", "eager", "graph"]),
     exchange: choice(["all", "none"]),

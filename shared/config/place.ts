@@ -10,6 +10,10 @@ import { DEFAULT_TIMING } from "./timing.ts";
 const WORKER_BYTES = 2 ** 30;
 const EVALUATION_BATCH = 100;
 const KEPT_CHECKPOINTS = 3;
+/** Small, so that no step waits long for a worker that is in the middle of one. */
+const VALIDATION_BATCH = 25;
+/** Validations of a run of which nobody says how many. */
+const VALIDATIONS = 20;
 
 interface PlaceNeeds {
   readonly options: RunOptions;
@@ -35,6 +39,7 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
   const temperatureFrom = options.temperatureFrom ?? before.temperatureFrom;
   const wantsEvaluation = options.eval ?? before.evaluation !== null;
   const evaluation = before.evaluation ?? defaultEvaluation(dataset.testImages);
+  const validation = validationFor(options, before.validation, recipe);
   return {
     workers,
     minWorkers,
@@ -44,6 +49,7 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
     listen: options.listen ?? before.listen ?? "127.0.0.1",
     // Without exchange nothing is learned.
     evaluation: wantsEvaluation && dataset.testImages > 0 && recipe.exchange !== "none" ? evaluation : null,
+    ...(validation === undefined ? {} : { validation }),
     ...(temperatureFrom === undefined ? {} : { temperatureFrom: resolve(temperatureFrom) }),
     ...traceOf(options),
     checkpoint: before.checkpoint ?? { everySteps: recipe.stepsPerEpoch, keep: KEPT_CHECKPOINTS },
@@ -60,6 +66,26 @@ export function placeOf({ options, file, dataset, machine, recipe, modelFile, ru
 export function traceOf({ trace, traceSteps }: RunOptions): Pick<Place, "trace"> {
   if (trace === undefined && traceSteps !== undefined) throw usage("--trace-steps needs --trace.");
   return trace === undefined ? {} : { trace: { file: resolve(trace), steps: traceSteps ?? DEFAULT_TRACE_STEPS } };
+}
+
+/**
+ * Only held-out images are looked at while a run trains.
+ * @throws LockstepError LS_USAGE
+ */
+function validationFor(
+  { validateEvery, eval: wantsEvaluation }: RunOptions,
+  before: Place["validation"],
+  { trainingPart, steps, stepsPerEpoch, exchange }: Recipe,
+): Place["validation"] {
+  const heldOut = trainingPart?.kind === "holdOut";
+  if (validateEvery !== undefined && validateEvery > 0 && !heldOut) {
+    throw usage("--validate-every needs images that are held out.", "Give --hold-out 0.1 as well.");
+  }
+  if (!heldOut || validateEvery === 0 || exchange === "none") return undefined;
+  if (validateEvery === undefined && before !== undefined) return before;
+  if (validateEvery === undefined && wantsEvaluation === false) return undefined;
+  const epochs = validateEvery ?? Math.max(1, Math.round(steps / stepsPerEpoch / VALIDATIONS));
+  return { everySteps: Math.max(1, Math.round(epochs * stepsPerEpoch)), batch: before?.batch ?? VALIDATION_BATCH };
 }
 
 /** How a test set of this many images is evaluated where nobody says otherwise. */

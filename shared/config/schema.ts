@@ -178,6 +178,8 @@ export const placeSchema = z.strictObject({
         .default(EXAMINED_IMAGES),
     })
     .nullable(),
+  /** Every so many steps the state is validated on the held-out images, in batches of so many; missing without validation. */
+  validation: z.strictObject({ everySteps: positive, batch: positive }).optional(),
   /** Directory of the selection run whose held-out images the temperature is fitted to. */
   temperatureFrom: z.string().optional(),
   /** File that a trace of all workers is written to at the end, and how many of their newest steps it shows. */

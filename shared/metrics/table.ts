@@ -199,6 +199,18 @@ export const METRICS = {
   lockstep_checkpoint_timestamp_seconds: coordinator("gauge", "seconds", "When the newest checkpoint was stored.", {}),
   lockstep_checkpoint_interval_steps: coordinator("gauge", null, "Steps between two checkpoints, as configured.", {}),
   lockstep_checkpoint_write_seconds: coordinatorDurations("Time from asking for a checkpoint until it is stored.", {}),
+  lockstep_validation_step: coordinator("gauge", null, "Step of the newest state validated on held-out images.", {}),
+  lockstep_validation_accuracy_ratio: coordinator(
+    "gauge",
+    "ratio",
+    "Share of held-out images that the newest validated state recognises.",
+    {},
+  ),
+  lockstep_validation_loss: coordinator("gauge", null, "Mean loss of that state on held-out images.", {}),
+  lockstep_validation_seconds: coordinatorDurations(
+    "Time from a state's last step being final until its validation is recorded; training goes on meanwhile.",
+    {},
+  ),
   lockstep_records_stalled: coordinator("gauge", null, "1 while the disk has no room for the run's records.", {}),
   lockstep_disk_free_bytes: coordinator("gauge", "bytes", "Room on the disk of the run's directory.", {}),
   lockstep_disk_size_bytes: coordinator("gauge", "bytes", "Size of the disk of the run's directory.", {}),

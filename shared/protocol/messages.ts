@@ -58,6 +58,17 @@ export type WorkerMessage =
   /** A snapshot is held and may be pulled. */
   | { readonly kind: "snapshot"; readonly tip: Tip; readonly bytes: number }
   | { readonly kind: "evaluated"; readonly batch: number }
+  /** The weights of this state are kept aside for its validation; said again on every stream. */
+  | { readonly kind: "held"; readonly tip: Tip }
+  /** Of one batch of held-out images, with the weights of this step: right predictions, and the sum of the loss. */
+  | {
+      readonly kind: "validated";
+      readonly step: number;
+      readonly batch: number;
+      readonly samples: number;
+      readonly correct: number;
+      readonly loss: number;
+    }
   | { readonly kind: "leaving"; readonly reason: string }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   /** Whether a worker that is to be let in can be reached from here; an empty failure: it can. */
@@ -87,6 +98,10 @@ export type CoordinatorMessage =
   /** The snapshot of this step is recorded or given up: free it. */
   | { readonly kind: "discard"; readonly step: number }
   | { readonly kind: "evaluate"; readonly batches: readonly number[] }
+  /** Predict this batch of held-out images with the weights that were kept of this step. */
+  | { readonly kind: "validate"; readonly step: number; readonly batch: number }
+  /** The validation of this step is recorded or given up: forget its weights. */
+  | { readonly kind: "validationDone"; readonly step: number }
   | { readonly kind: "release"; readonly reason: string }
   | { readonly kind: "inject"; readonly fault: string }
   /** Dial a worker that is not in any view yet, and say whether it is reached. */

@@ -339,7 +339,13 @@ export class Cluster {
     const { workers } = this;
     const ruler = new Ruler({
       ...{ config: this.config, store, history, checkpoints, testImages: 0 },
-      chronicle: { event: (event) => void this.events.push(event), final() {}, truncate() {}, note() {} },
+      chronicle: {
+        event: (event) => void this.events.push(event),
+        final() {},
+        validation() {},
+        truncate() {},
+        note() {},
+      },
       clock: { now: () => this.clock.now, every },
       calls: {
         isRefused: async (address) => workers.get(address.split(":")[0] as Incarnation)?.alive === false,

@@ -31,6 +31,7 @@ function reign(more: Partial<RulerParts> = {}, history: Partial<History> = {}) {
   const chronicle: RulerParts["chronicle"] = {
     event: ({ type }) => void shown.push(type),
     final: ({ step, lineage }) => void shown.push(`final ${step} ${lineage.slice(-1)}`),
+    validation: ({ step }) => void shown.push(`validation ${step}`),
     truncate: (steps) => void shown.push(`truncate ${steps}`),
     note() {},
   };

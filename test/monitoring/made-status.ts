@@ -34,6 +34,7 @@ export const madeStatus = (workers: number, seconds: number): Status => ({
   imagesPerSecond: 40 * workers,
   secondsPerStep: 0.8,
   evaluation: null,
+  validation: null,
   checkpoint: 1200,
   waiting: null,
   workers: Array.from({ length: workers }, (_, index) => row(index, workers, seconds)),

@@ -41,6 +41,10 @@ export interface WorldOptions {
   readonly shards: number;
   readonly totalSteps: number;
   readonly timing?: Partial<typeof TIMING>;
+  /** Steps between states that are validated; missing without validation. */
+  readonly validateEvery?: number;
+  /** Workers keep no state for validation. */
+  readonly forgetful?: boolean;
   /** Keeps what happens, a line each; off where many schedules are played. */
   readonly tracing?: boolean;
   /** Guards of the protocol that are taken away, to show that the simulation notices. */

@@ -12,6 +12,7 @@ import {
 } from "../../shared/protocol/view.ts";
 import { advance } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
+import { SimHeld } from "./held.ts";
 import { checkFinal, checkRelease, checkState, Violation } from "./invariants.ts";
 import type { World } from "./world.ts";
 
@@ -30,6 +31,7 @@ export class SimWorker {
   readonly incarnation: Incarnation;
   readonly world: World;
   readonly member: MemberState;
+  private readonly held: SimHeld;
   /** Digest of what the weights went through; equals the canonical one unless something broke. */
   private weights: string;
   contentStep: number;
@@ -59,6 +61,7 @@ export class SimWorker {
     this.weights = world.line.content(0);
     this.contentStep = 0;
     this.member = createMember(incarnation, world.totalSteps, world.line.root, world.without);
+    this.held = new SimHeld(this);
   }
 
   get content(): string {
@@ -103,6 +106,7 @@ export class SimWorker {
       if (message.kind === "discard") this.snapshot = null;
       this.dispatch({ kind: "coordinator", message });
       if (message.kind === "welcome") this.dispatch({ kind: "reconnected" });
+      this.held.receive(message);
     });
   }
 
@@ -157,7 +161,8 @@ export class SimWorker {
       case "publishTrailer":
         return this.publishTrailer(action.trailer);
       case "commit":
-        return this.commit(action.view, action.step, action.parent);
+        this.held.state.before(action.step, () => this.commit(action.view, action.step, action.parent));
+        return;
       case "close":
         return this.close();
       case "hash":
@@ -167,6 +172,7 @@ export class SimWorker {
         });
         return;
       case "restore":
+        this.held.state.replaced();
         this.later(20, () => {
           const initial = { tip: world.line.root, content: world.line.content(0) };
           const stored = [initial, ...world.checkpoints].find((c) => c.tip.step === action.tip.step);
@@ -174,6 +180,7 @@ export class SimWorker {
           this.content = stored.content;
           this.contentStep = action.tip.step;
           world.tainted.delete(this.incarnation);
+          this.held.state.reached(stored.tip);
           this.dispatch({ kind: "restored", tip: stored.tip });
         });
         return;
@@ -282,11 +289,13 @@ export class SimWorker {
         inbox?.partials.delete(step - 1);
         this.word!.state = "closed";
         const lineage = this.world.line.nextLineage(parent, step, reduced);
+        const stateHash = this.world.line.hash(this.content);
+        this.held.state.reached({ step: step + 1, lineage, stateHash });
         this.dispatch({
           kind: "updated",
           view: viewId,
           step,
-          outcome: { lineage, stateHash: this.world.line.hash(this.content), loss: 1, gradientNorm: 1, applied: true },
+          outcome: { lineage, stateHash, loss: 1, gradientNorm: 1, applied: true },
         });
         checkState(this, this.world);
         if (this.wantSnapshot) this.takeSnapshot();
@@ -305,6 +314,7 @@ export class SimWorker {
   private afterUpdate: (() => void) | null = null;
 
   private close(): void {
+    this.held.state.closed();
     const answer = () =>
       this.later(1, () => this.dispatch({ kind: "closed", stateHash: this.world.line.hash(this.content) }));
     if (this.word?.state === "committed") {
@@ -319,6 +329,7 @@ export class SimWorker {
   }
 
   private pull(view: View, step: number): void {
+    this.held.state.replaced();
     const started = this.world.clock.now;
     const attempt = () =>
       this.later(30, () => {

@@ -5,6 +5,7 @@ import type { CoordinatorMessage, WorkerMessage } from "../../shared/protocol/me
 import { type Incarnation, type Tip, type View, viewName } from "../../shared/protocol/view.ts";
 import { Random, VirtualClock } from "./clock.ts";
 import { crashCoordinator } from "./faults.ts";
+import { BATCHES } from "./held.ts";
 import { checkBase, checkFinal, checkShards, checkSilence, ViewContents, Violation } from "./invariants.ts";
 import { Line } from "./line.ts";
 import { RULING_MILLIS, type SimCoordinator, TIMING, type WorldOptions } from "./options.ts";
@@ -206,8 +207,8 @@ export class World {
 
   startCoordinator(): void {
     const term = this.coordinators.length + 1;
-    const history = historyOf(this.records, this.line.root);
-    const { workers, shards, minWorkers } = this.options;
+    const { workers, shards, minWorkers, validateEvery } = this.options;
+    const history = historyOf(this.records, this.line.root, validateEvery);
     const machine = createMachine(
       {
         term,
@@ -219,6 +220,7 @@ export class World {
         balance: { gain: 0.15, steps: 2 },
         checkpointEverySteps: 4,
         evaluationBatches: 0,
+        validation: validateEvery === undefined ? null : { everySteps: validateEvery, batches: BATCHES },
         without: this.without,
       },
       history,
@@ -325,6 +327,9 @@ export class World {
         return;
       case "recordFirst":
         this.durable(coordinator, { term, kind: "first", fingerprint: action.fingerprint, root: action.root });
+        return;
+      case "recordValidation":
+        this.durable(coordinator, { term, kind: "validation", validation: action.validation });
         return;
       case "recordTruncate":
         this.note(() => `truncate to ${action.tip.step}`);

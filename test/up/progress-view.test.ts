@@ -33,6 +33,7 @@ const status = (change: Partial<RunStatus> = {}): RunStatus => ({
   imagesPerSecond: 103.2,
   secondsPerStep: 0.155,
   evaluation: { done: 0, batches: 80 },
+  validation: null,
   checkpoint: 34,
   waiting: null,
   workers: [worker(0), worker(1)],

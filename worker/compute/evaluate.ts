@@ -23,19 +23,7 @@ export function evaluateBatch(
   size: number,
 ): EvaluatedBatch {
   const { recipe } = config;
-  const { channels, height, width } = dataset.shape;
-  const side = evaluationSide(recipe);
-  const augmenter = new Augmenter(recipe.augmentation, dataset.shape, recipe.seed);
-  const from = batch * size;
-  const samples = Math.min(size, dataset.test.count - from);
-  const raw = new Uint8Array(channels * height * width);
-  const pixels = side * side * channels;
-  const images = new Float32Array(size * pixels);
-  for (let i = 0; i < size; i++) {
-    dataset.test.read(from + (i < samples ? i : 0), raw);
-    augmenter.plain(raw, side, images.subarray(i * pixels, (i + 1) * pixels));
-  }
-  const shape = [size, side, side, channels] as const;
+  const { from, samples, images, shape } = batchImages(dataset, recipe, batch, size);
   const flip = recipe.flipAveraging;
   const prediction = predictor.run(images, shape, flip);
   const { logits, plainLogits } = prediction;
@@ -54,6 +42,23 @@ export function evaluateBatch(
     mapWidth,
     maps: paired(chosen, samples, mapHeight * mapWidth),
   };
+}
+
+/** The images of a batch as the model is given them: [size, side, side, channels], of which the first `samples` count. */
+export function batchImages(dataset: Dataset, recipe: EvaluationConfig["recipe"], batch: number, size: number) {
+  const { channels, height, width } = dataset.shape;
+  const side = evaluationSide(recipe);
+  const augmenter = new Augmenter(recipe.augmentation, dataset.shape, recipe.seed);
+  const from = batch * size;
+  const samples = Math.min(size, dataset.test.count - from);
+  const raw = new Uint8Array(channels * height * width);
+  const pixels = side * side * channels;
+  const images = new Float32Array(size * pixels);
+  for (let i = 0; i < size; i++) {
+    dataset.test.read(from + (i < samples ? i : 0), raw);
+    augmenter.plain(raw, side, images.subarray(i * pixels, (i + 1) * pixels));
+  }
+  return { from, samples, images, shape: [size, side, side, channels] as const };
 }
 
 type Maps = NonNullable<Prediction["maps"]>;

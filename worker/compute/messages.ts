@@ -9,6 +9,7 @@ import type { Span } from "../../shared/trace/part.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
 import type { StartMillis } from "./start-clock.ts";
 import type { NodeBuffer } from "./step.ts";
+import type { BatchCounts } from "./validator.ts";
 
 /** What the main thread asks of the compute thread; it answers in the order of the requests. */
 export type ComputeRequest =
@@ -30,6 +31,10 @@ export type ComputeRequest =
   /** Copies the state into the snapshot region. */
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluate"; readonly batch: number }
+  /** Keeps a copy of the weights that would be exported of the state of this step. */
+  | { readonly kind: "hold"; readonly step: number }
+  /** Predicts a batch of held-out images with the weights that were kept of this step. */
+  | { readonly kind: "validate"; readonly step: number; readonly batch: number }
   | { readonly kind: "inject"; readonly fault: Fault }
   /** Is the thread there? It answers `pong` when everything before is done. */
   | { readonly kind: "ping" }
@@ -72,6 +77,7 @@ export type ComputeReply =
   | { readonly kind: "initial"; readonly tip: Tip }
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
+  | ({ readonly kind: "validated"; readonly step: number; readonly batch: number } & BatchCounts)
   | { readonly kind: "pong" }
   /** What a trace shows of the request whose answer follows. */
   | { readonly kind: "spans"; readonly spans: readonly Span[] }

@@ -114,6 +114,19 @@ export class Predictor {
     return prediction!;
   }
 
+  /** As `run`, without maps: float32 [samples, classes]. */
+  logits(images: Float32Array, shape: readonly [number, number, number, number], flipAveraging: boolean): Float32Array {
+    const { tf, model } = this;
+    let logits = new Float32Array(0);
+    tf.tidy(() => {
+      const x = tf.tensor4d(images, [...shape] as [number, number, number, number]);
+      const straight = model.predictOnBatch(x) as Tensor2D;
+      const mean = flipAveraging ? straight.add(model.predictOnBatch(x.reverse(2)) as Tensor2D).mul(0.5) : straight;
+      logits = mean.dataSync() as Float32Array<ArrayBuffer>;
+    });
+    return logits;
+  }
+
   /** Names of the layers with weights, the output's first. */
   get weightedLayers(): readonly string[] {
     return layersOf(this.model)

@@ -28,6 +28,7 @@ import { StartClock } from "./start-clock.ts";
 import { ShardSums } from "./step.ts";
 import { loadTensorFlow, runtimeLabels, sharesMemory } from "./tensorflow.ts";
 import { Update } from "./update.ts";
+import { Validator } from "./validator.ts";
 
 /**
  * The compute thread: TensorFlow, the loaders, and the update of the state in shared memory. It blocks while it works and
@@ -205,15 +206,23 @@ function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
   reply({ kind: "updated", viewTag, step, lineage, stateHash, ...result });
 }
 
+const exported = () => new Float32Array(memory.buffer, state.ema ?? state.weights, layout.stateFloats);
+const validator = new Validator(tf, parts.model, layout, dataset, config, place.validation?.batch ?? 1);
 let predictor: Predictor | null = null;
 function evaluate(batch: number): void {
   if (predictor === null) {
     // Evaluation has a model of its own, with the exported weights: the training model keeps reading shared memory.
-    const source = state.ema ?? state.weights;
-    predictor = new Predictor(tf, parts.model, layout, new Float32Array(memory.buffer, source, layout.stateFloats));
+    predictor = new Predictor(tf, parts.model, layout, exported());
+    validator.displaced();
   }
   const result = evaluateBatch(predictor, dataset, config, batch, place.evaluation!.batch);
   parentPort!.postMessage({ kind: "evaluated", batch, result } satisfies ComputeReply);
+}
+
+function validate(step: number, batch: number): void {
+  predictor = null;
+  const counts = validator.run(step, batch);
+  if (counts !== null) reply({ kind: "validated", step, batch, ...counts });
 }
 
 function handle(request: ComputeRequest): void {
@@ -237,6 +246,10 @@ function handle(request: ComputeRequest): void {
     }
     case "evaluate":
       return evaluate(request.batch);
+    case "hold":
+      return validator.hold(request.step, exported());
+    case "validate":
+      return validate(request.step, request.batch);
     case "inject":
       return parts.faults.inject(request.fault);
     case "ping":

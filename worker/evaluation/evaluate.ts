@@ -7,7 +7,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import type { Marked } from "./faithfulness/region-game.ts";
 import { readRegions } from "./faithfulness/regions.ts";
 import { drawImages, type Faithfulness, faithfulnessOf } from "./faithfulness/result.ts";
-import { type EventFact, stepFacts } from "./history.ts";
+import { type EventFact, stepFacts, validationFacts } from "./history.ts";
 import type { Classified } from "./metrics/probabilities.ts";
 import { checkChoice, type PictureChoice, writePictures } from "./picture-files.ts";
 import { type PoolOptions, type PoolResult, predictTasks, runPool, type TaskResult } from "./predict-pool.ts";
@@ -72,6 +72,7 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
     const predictions = mergePredictions(batchesOf(pool.results), dataset.test.labels);
     const seconds = (performance.now() - started) / 1000;
     const steps = run === null ? [] : stepFacts(readLines(join(run, "steps.ndjson")));
+    const validations = run === null ? [] : validationFacts(readLines(join(run, "validations.ndjson")));
     const report = await buildReport({
       predictions,
       mapMethod: pool.mapMethod,
@@ -83,6 +84,7 @@ export async function evaluateCheckpoint(options: EvaluateOptions): Promise<Eval
       facts: { ...factsOf(checkpoint, pool), evaluationSeconds: seconds, evaluatedOn: evaluatedOn(part) },
       heldOut: options.heldOut ?? null,
       steps: step === null ? steps : steps.filter((fact) => fact.step <= step),
+      validations: step === null ? validations : validations.filter((fact) => fact.step <= step),
       events: options.events,
       outDirectory,
     });

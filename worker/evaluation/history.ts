@@ -72,6 +72,23 @@ export function stepFacts(lines: readonly JsonLine[]): StepFact[] {
   return [...steps.values()].sort((a, b) => a.step - b.step);
 }
 
+/** One validation on held-out images. */
+export interface ValidationFact {
+  /** Steps done. */
+  readonly step: number;
+  readonly accuracy: number;
+  readonly loss: number | null;
+}
+
+/** What the report needs of validations.ndjson, in the order of the steps. */
+export function validationFacts(lines: readonly JsonLine[]): ValidationFact[] {
+  const facts = lines.flatMap((line) => {
+    const [step, accuracy, loss] = [numberIn(line, "step"), numberIn(line, "accuracy"), numberIn(line, "loss")];
+    return step === null || accuracy === null ? [] : [{ step, accuracy, loss }];
+  });
+  return facts.sort((a, b) => a.step - b.step);
+}
+
 /** What the report needs of events.ndjson. */
 export function eventFacts(lines: readonly JsonLine[]): EventFact[] {
   return lines.flatMap((line) => {

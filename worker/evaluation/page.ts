@@ -37,7 +37,7 @@ const format = {
 export async function renderPage(
   input: PageInput & { readonly examples: readonly ClassExamples[]; readonly pictures: PictureMaker },
 ): Promise<string> {
-  const { analysis, json, classNames, steps, events, pictures, facts, config } = input;
+  const { analysis, json, classNames, steps, validations = [], events, pictures, facts, config } = input;
   const shown = shownClasses(analysis.perClass);
   const history = clusterHistory(events, steps);
   const pace = paceOf(steps);
@@ -81,6 +81,7 @@ export async function renderPage(
     pairs,
     history,
     marked: start !== null && history.changes.some(({ time }) => time !== null && time >= start),
+    validated: validations.length > 0,
     runRows: runRows(facts),
     hashRows: hashRows(json),
     recipeRows: config === null ? [] : recipeRows(config),
@@ -95,7 +96,7 @@ export async function renderPage(
       randomisation: json.faithfulness?.randomisation
         ? await both((width) => randomisationFigure(json.faithfulness!.randomisation!, width))
         : null,
-      learning: await both((width) => learningFigure(steps, width)),
+      learning: await both((width) => learningFigure(steps, validations, width)),
       pace: await both((width) => paceFigure(pace, history.changes, start, width)),
     },
   });

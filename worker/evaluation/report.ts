@@ -9,7 +9,7 @@ import { type Analysis, analyse } from "./analysis.ts";
 import { type ClassExamples, examplesOf } from "./examples.ts";
 import { type Marked, regionsFound } from "./faithfulness/region-game.ts";
 import type { Faithfulness } from "./faithfulness/result.ts";
-import type { EventFact, StepFact } from "./history.ts";
+import type { EventFact, StepFact, ValidationFact } from "./history.ts";
 import { mapOf, normaliseMap } from "./maps.ts";
 import type { Classified } from "./metrics/probabilities.ts";
 import { coverageAt } from "./metrics/risk-coverage.ts";
@@ -53,6 +53,8 @@ export interface ReportInput {
   readonly config: Config | null;
   readonly facts: ReportFacts;
   readonly steps: readonly StepFact[];
+  /** Validations on held-out images while it was trained. */
+  readonly validations?: readonly ValidationFact[];
   readonly events: readonly EventFact[];
   /** Training images that the model was not trained on, for temperature scaling. */
   readonly heldOut?: Classified | null;

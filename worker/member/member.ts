@@ -101,6 +101,8 @@ class Advance extends StepTaker {
       case "snapshot":
       case "discard":
       case "evaluate":
+      case "validate":
+      case "validationDone":
       case "inject":
       case "access":
       case "dial":

@@ -1,4 +1,4 @@
-import type { EventFact, Pace, StepFact } from "../history.ts";
+import type { EventFact, Pace, StepFact, ValidationFact } from "../history.ts";
 import { COLOUR, draw, type Figure, upTo } from "./draw.ts";
 
 /** Points that a curve shows at most; more steps are averaged. */
@@ -9,13 +9,20 @@ interface Point {
   readonly value: number;
 }
 
-/** Loss and training accuracy over steps, averaged to at most 240 points; null without any. */
-export async function learningFigure(steps: readonly StepFact[], width: number): Promise<Figure | null> {
+/**
+ * Loss and training accuracy over steps, averaged to at most 240 points, and what was found on held-out images meanwhile;
+ * null without any.
+ */
+export async function learningFigure(
+  steps: readonly StepFact[],
+  validations: readonly ValidationFact[],
+  width: number,
+): Promise<Figure | null> {
   const loss = thinned(steps, (step) => step.loss);
   const accuracy = thinned(steps, (step) => step.accuracy);
   if (loss.length < 2) return null;
   const last = steps.at(-1)!.step;
-  const panel = (values: Point[], title: string, colour: string, format: string, zero: boolean) => ({
+  const panel = (values: Point[], held: Point[], title: string, colour: string, format: string, zero: boolean) => ({
     width,
     height: 120,
     data: { values },
@@ -29,16 +36,32 @@ export async function learningFigure(steps: readonly StepFact[], width: number):
       },
       y: { field: "value", type: "quantitative" as const, title, scale: { zero }, axis: { tickCount: 4, format } },
     },
-    layer: [{ mark: { type: "line" as const, stroke: colour, strokeWidth: 1.8, strokeJoin: "round" as const } }],
+    layer: [
+      { mark: { type: "line" as const, stroke: colour, strokeWidth: 1.8, strokeJoin: "round" as const } },
+      {
+        data: { values: held },
+        mark: {
+          type: "line" as const,
+          stroke: COLOUR.ink,
+          strokeWidth: 1.6,
+          strokeDash: [4, 3],
+          point: { fill: COLOUR.ink, size: 14 },
+        },
+      },
+    ].slice(0, held.length === 0 ? 1 : 2),
   });
-  const panels = [panel(loss, "loss", COLOUR.bad, ".2~f", false)];
-  if (accuracy.length > 1) panels.push(panel(accuracy, "training accuracy", COLOUR.good, ".0%", true));
+  const heldOut = validations.map(({ step, accuracy: value }) => ({ step, value }));
+  const heldOutLoss = validations.flatMap(({ step, loss: value }) => (value === null ? [] : [{ step, value }]));
+  const panels = [panel(loss, heldOutLoss, "loss", COLOUR.bad, ".2~f", false)];
+  const title = heldOut.length === 0 ? "training accuracy" : "accuracy";
+  if (accuracy.length > 1) panels.push(panel(accuracy, heldOut, title, COLOUR.good, ".0%", true));
   const best = accuracy.at(-1);
+  const newest = validations.at(-1);
   return draw(
     { spacing: 18, vconcat: panels },
     `Over ${last} steps the loss goes from ${loss[0]!.value.toFixed(3)} to ${loss.at(-1)!.value.toFixed(3)}${
       best === undefined ? "" : ` and accuracy on augmented training images to ${(100 * best.value).toFixed(1)} %`
-    }.`,
+    }${newest === undefined ? "" : `; on held-out images accuracy was ${(100 * newest.accuracy).toFixed(1)} % after step ${newest.step}`}.`,
   );
 }
 

@@ -1,0 +1,165 @@
+import type { WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
+import { type MachineState, say, send, type Turn, type WorkerEntry } from "./state.ts";
+
+/**
+ * Validation while training goes on: of every state whose step is a multiple of the interval, members keep the weights
+ * aside and say so; the coordinator gives them the fixed batches of held-out images one at a time, whatever the view, adds
+ * their counts and makes the sum durable. No checkpoint of a later step is stored before that, so that a run that falls
+ * back comes by that state again.
+ */
+export interface Validating {
+  readonly tip: Tip;
+  readonly since: number;
+  readonly queue: number[];
+  readonly given: Map<number, Incarnation>;
+  /** When each batch was given. */
+  readonly givenAt: Map<number, number>;
+  /** Who is heard, has a batch and does not do it: a compute thread may hang while the rest of its worker looks sound. */
+  readonly mute: Set<Incarnation>;
+  readonly results: Map<number, Counts>;
+  /** Since when nobody is left that could hold that state, though training is past it; null while somebody does. */
+  goneSince: number | null;
+}
+
+/** Of some held-out images; the loss is a sum in nats, without label smoothing. */
+export interface Counts {
+  readonly samples: number;
+  readonly correct: number;
+  readonly loss: number;
+}
+
+/** What was found of one state; samples is 0 where it could not be validated. */
+export interface Validation extends Counts {
+  readonly step: number;
+  readonly lineage: string;
+}
+
+/** The final step whose validation is not recorded yet; null where none is due. The last step has its evaluation instead. */
+export function pendingValidation({ settings, validated, ledger }: MachineState): number | null {
+  if (settings.validation == null) return null;
+  const { everySteps } = settings.validation;
+  const step = (Math.floor(validated / everySteps) + 1) * everySteps;
+  return step < settings.totalSteps && step <= (ledger?.step ?? 0) ? step : null;
+}
+
+/** Gives batches of the validation that is due to whoever holds that state, and records the sum once all are there. */
+export function validateIfDue(turn: Turn): void {
+  const { state, now } = turn;
+  const step = pendingValidation(state);
+  if (step === null) return;
+  const batches = state.settings.validation!.batches;
+  if (state.validating?.tip.step !== step) {
+    const tip = state.recent.get(step) ?? [...state.workers.values()].find(({ held }) => held?.step === step)?.held;
+    if (tip == null) return;
+    const queue = Array.from({ length: batches }, (_, batch) => batch);
+    const nothing = { given: new Map(), givenAt: new Map(), mute: new Set<Incarnation>(), results: new Map() };
+    state.validating = { tip, since: now, queue, ...nothing, goneSince: null };
+  }
+  const validating = state.validating!;
+  const { timing } = state.settings;
+  for (const [batch, incarnation] of validating.given) {
+    if (now - validating.givenAt.get(batch)! > timing.firstStepBudget) validating.mute.add(incarnation);
+  }
+  const holders = [...state.workers.values()].filter(
+    (worker) => !worker.evicted && holds(worker, validating.tip) && !validating.mute.has(worker.incarnation),
+  );
+  for (const [batch, incarnation] of [...validating.given]) {
+    if (holders.some((worker) => worker.incarnation === incarnation)) continue;
+    validating.given.delete(batch);
+    validating.queue.unshift(batch);
+  }
+  if (validating.results.size === batches) return conclude(turn, validating);
+  if (holders.length === 0) return giveUpIfGone(turn, validating);
+  validating.goneSince = null;
+  const busy = new Set(validating.given.values());
+  for (const worker of holders) {
+    if (!worker.connected || busy.has(worker.incarnation)) continue;
+    const batch = nextOf(validating) ?? lateOf(validating, now - timing.answerTimeout);
+    if (batch === undefined) return;
+    validating.given.set(batch, worker.incarnation);
+    validating.givenAt.set(batch, now);
+    send(turn, worker.incarnation, { kind: "validate", step, batch });
+  }
+}
+
+/** One that came back may have done a batch that was given to nobody else yet. */
+function nextOf({ queue, results }: Validating): number | undefined {
+  for (;;) {
+    const batch = queue.shift();
+    if (batch === undefined || !results.has(batch)) return batch;
+  }
+}
+
+/** A batch that was given to somebody else before this time, who does not come back with it. */
+const lateOf = ({ given, givenAt }: Validating, before: number): number | undefined =>
+  [...given.keys()].find((batch) => givenAt.get(batch)! < before);
+
+/** A hash that is not known yet contradicts nothing: the lineage holds those of all steps before. */
+const holds = ({ held }: WorkerEntry, tip: Tip): boolean =>
+  held !== null &&
+  held.step === tip.step &&
+  held.lineage === tip.lineage &&
+  (tip.stateHash === "" || held.stateHash === tip.stateHash);
+
+export function onHeld(turn: Turn, worker: WorkerEntry, tip: Tip): void {
+  worker.held = tip;
+  // Steps that are done again after a fall-back pass by states that were validated before.
+  if (tip.step <= turn.state.validated) send(turn, worker.incarnation, { kind: "validationDone", step: tip.step });
+}
+
+export function onValidated(turn: Turn, message: Extract<WorkerMessage, { kind: "validated" }>): void {
+  const { validating } = turn.state;
+  const { step, batch, samples, correct, loss } = message;
+  if (validating?.tip.step !== step) return;
+  validating.given.delete(batch);
+  if (!validating.results.has(batch)) validating.results.set(batch, { samples, correct, loss });
+  turn.state.progressAt = turn.now;
+}
+
+function conclude(turn: Turn, { tip, since, results }: Validating): void {
+  const sum = { samples: 0, correct: 0, loss: 0 };
+  // In the order of the batches: sums of floating-point numbers depend on it.
+  for (const [, counts] of [...results].sort(([a], [b]) => a - b)) {
+    sum.samples += counts.samples;
+    sum.correct += counts.correct;
+    sum.loss += counts.loss;
+  }
+  record(turn, { step: tip.step, lineage: tip.lineage, ...sum }, since);
+}
+
+/**
+ * Those that held the state are all lost, while somebody who came later has a newer one: nobody will hold it again. Where
+ * all went back to a checkpoint, they will.
+ */
+function giveUpIfGone(turn: Turn, validating: Validating): void {
+  const { state, now } = turn;
+  const { tip, since } = validating;
+  if (state.progressStep <= tip.step) {
+    validating.goneSince = null;
+    return;
+  }
+  validating.goneSince ??= now;
+  if (now - validating.goneSince < state.settings.timing.grace) return;
+  record(turn, { step: tip.step, lineage: tip.lineage, samples: 0, correct: 0, loss: 0 }, since);
+}
+
+function record(turn: Turn, validation: Validation, since: number): void {
+  const { state, now } = turn;
+  const { step, samples, correct, loss } = validation;
+  turn.actions.push({ kind: "recordValidation", validation });
+  say(turn, {
+    type: "validation",
+    step,
+    accuracy: samples === 0 ? null : correct / samples,
+    loss: samples === 0 || !Number.isFinite(loss) ? null : loss / samples,
+    samples,
+    seconds: (now - since) / 1000,
+  });
+  state.validated = step;
+  state.validating = null;
+  state.progressAt = now;
+  for (const worker of state.workers.values()) {
+    if (worker.connected && !worker.evicted) send(turn, worker.incarnation, { kind: "validationDone", step });
+  }
+}

@@ -1,0 +1,46 @@
+import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
+import { HeldState } from "../../worker/held-state.ts";
+import type { SimWorker } from "./sim-worker.ts";
+
+/** Batches of a validation. */
+export const BATCHES = 4;
+
+/** What a batch of held-out images says of a state: a pure function of both, whose sum depends on the order. */
+export function countsOf(content: string, batch: number) {
+  const correct = [...content].reduce((sum, letter) => sum + letter.charCodeAt(0), batch) % 10;
+  return { samples: 10, correct, loss: correct / 3 + 10 ** batch };
+}
+
+/** What a worker of the simulation keeps aside for validation, and how it answers. */
+export class SimHeld {
+  readonly state: HeldState;
+  readonly #worker: SimWorker;
+  #kept: { readonly step: number; readonly content: string } | null = null;
+
+  constructor(worker: SimWorker) {
+    this.#worker = worker;
+    const { validateEvery = null, forgetful = false } = worker.world.options;
+    this.state = new HeldState(
+      validateEvery,
+      ({ step }) => {
+        this.#kept = { step, content: worker.content };
+      },
+      (tip) => {
+        if (!forgetful) worker.send({ kind: "held", tip });
+        else this.state.done(tip.step);
+      },
+    );
+  }
+
+  receive(message: CoordinatorMessage): void {
+    if (message.kind === "validationDone") this.state.done(message.step);
+    if (message.kind === "welcome") this.state.again();
+    if (message.kind !== "validate") return;
+    const { step, batch } = message;
+    this.#worker.later(30, () => {
+      const kept = this.#kept;
+      if (this.#worker.stuck || kept?.step !== step) return;
+      this.#worker.send({ kind: "validated", step, batch, ...countsOf(kept.content, batch) });
+    });
+  }
+}
