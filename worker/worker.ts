@@ -127,10 +127,7 @@ export class LockstepWorker {
       levelTimeout,
       post,
       fetchCheckpoint: (tip, bytes) => hooks.fetchCheckpoint(tip, bytes),
-      restored: (tip) => {
-        this.held.reached(tip);
-        this.dispatch({ kind: "restored", tip });
-      },
+      restored: (tip) => this.dispatch({ kind: "restored", tip }),
       // The coordinator lets this worker go; it dials again and is asked anew.
       restoreFailed: (message) => hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message }),
     });
@@ -173,10 +170,10 @@ export class LockstepWorker {
     if (message.kind === "snapshot") this.snapshots.want(this.member.tip, this.member.idle);
     else if (message.kind === "discard") this.snapshots.discard(message.step);
     else if (message.kind === "validationDone") this.held.done(message.step);
-    else if (message.kind === "validate") this.predict(message, this.config.place.validation?.batch ?? 0);
+    else if (message.kind === "validate") this.predict(message, this.config.place.validation?.batch);
     else if (message.kind === "evaluate") {
-      for (const batch of message.batches)
-        this.predict({ kind: "evaluate", batch }, this.config.place.evaluation?.batch ?? 0);
+      const size = this.config.place.evaluation?.batch;
+      for (const batch of message.batches) this.predict({ kind: "evaluate", batch }, size);
     }
     this.dispatch({ kind: "coordinator", message });
     if (message.kind === "plan") this.faults.at("plan");
@@ -222,6 +219,7 @@ export class LockstepWorker {
   private dispatch(event: MemberEvent): void {
     this.clock.saw(event, performance.now());
     this.trace?.saw(event);
+    if (event.kind === "restored") this.held.reached(event.tip);
     for (const action of advance(this.member, event)) this.perform(action);
   }
 
@@ -252,12 +250,11 @@ export class LockstepWorker {
         return this.exchange.publishTrailer(action.trailer);
       case "commit": {
         const { view, step, parent, shards } = action;
-        this.phase = "update";
         this.faults.beforeCommit(step);
         const samples = shards.reduce((sum, shard) => sum + shard.samples, 0);
         const idsDigests = shards.map((shard) => shard.idsDigest);
         const commit = { kind: "commit", viewTag: this.tags.of(view), step, parent, idsDigests, samples } as const;
-        if (!this.held.before(step, () => this.compute.post(commit))) this.phase = "evaluate";
+        this.phase = this.held.before(step, () => this.compute.post(commit)) ? "update" : "evaluate";
         return;
       }
       case "close":
@@ -285,9 +282,8 @@ export class LockstepWorker {
     }
   }
 
-  private predict(request: ComputeRequest & { readonly batch: number }, size: number): void {
-    const { batch } = request;
-    const coming = this.data?.test(batch * size, (batch + 1) * size) ?? null;
+  private predict(request: ComputeRequest & { readonly batch: number }, size = 0): void {
+    const coming = this.data?.test(request.batch * size, (request.batch + 1) * size) ?? null;
     this.withData(coming, () => this.compute.post(request));
   }
 
