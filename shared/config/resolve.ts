@@ -88,6 +88,7 @@ export function resolveConfig(
       mean: perChannel("mean", settings.augmentation.mean ?? dataset.mean, dataset),
       deviation: perChannel("deviation", settings.augmentation.deviation ?? dataset.deviation, dataset),
     },
+    ...(settings.mixing === undefined ? {} : { mixing: settings.mixing }),
     ...computingOf(options, settings, machine),
     wire: settings.wire,
     bucketBytes: settings.bucketBytes,

@@ -39,6 +39,18 @@ export const augmentationSchema = z.strictObject({
     .nullable(),
   /** Side of the square that is set to zero, as a fraction of the image side; 0 turns it off. */
   cutout: fraction,
+  /** So many random operations on the stored image, each of a random strength up to this one; missing without. */
+  operations: z.strictObject({ count: z.number().int().min(1).max(4), strength: fraction }).optional(),
+});
+
+/** Images that are mixed with another one of their micro-batch, and their labels with them. */
+export const mixingSchema = z.strictObject({
+  /** Of an image being mixed at all. */
+  probability: fraction,
+  /** Of a mixed image getting a rectangle of the other one (CutMix) instead of a blend of both (mixup). */
+  cutmix: fraction,
+  /** The share of the other one is drawn from Beta(alpha, alpha). */
+  alpha: z.number().min(0.05).max(1),
 });
 
 export const optimizerSchema = z.discriminatedUnion("kind", [
@@ -111,6 +123,8 @@ export const recipeSchema = z.strictObject({
   /** Decay of the exponential moving average min(decay, t/(t+20)); null without EMA. */
   ema: z.strictObject({ decay: fraction }).nullable(),
   augmentation: augmentationSchema,
+  /** Missing where no images are mixed. */
+  mixing: mixingSchema.optional(),
   precision: z.enum(["float32", "bf16"]),
   execution: z.enum(["eager", "graph"]),
   /** Format of trainable buckets on the wire, rounded at every tree node. */
@@ -206,6 +220,8 @@ export const configSchema = z
   });
 
 export type Augmentation = z.infer<typeof augmentationSchema>;
+export type ImageOperations = NonNullable<Augmentation["operations"]>;
+export type Mixing = z.infer<typeof mixingSchema>;
 export type OptimizerConfig = z.infer<typeof optimizerSchema>;
 export type ModelConfig = z.infer<typeof modelSchema>;
 export type Recipe = z.infer<typeof recipeSchema>;

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { augmentationSchema, modelSchema, optimizerSchema } from "./schema.ts";
+import { augmentationSchema, mixingSchema, modelSchema, optimizerSchema } from "./schema.ts";
 
 const fromEpoch = z.number().int().min(0);
 
@@ -38,6 +38,7 @@ export const settingsSchema = z.strictObject({
     mean: augmentationSchema.shape.mean.nullable(),
     deviation: augmentationSchema.shape.deviation.nullable(),
   }),
+  mixing: mixingSchema.optional(),
   /** `auto`: the fastest that the machine at hand and the model support. */
   precision: z.enum(["auto", "float32", "bf16"]),
   execution: z.enum(["auto", "eager", "graph"]),

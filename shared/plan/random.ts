@@ -10,11 +10,12 @@ import { philox } from "./philox.ts";
  * | deal           | class                                  |           |       |
  * | order          | epoch                                  | shard     |       |
  * | augmentation   | epoch                                  | sample id |       |
+ * | operations     | epoch                                  | sample id |       |
  * | dropout        | step                                   | shard     | layer |
  * | initialWeights | index of the tensor                    |           |       |
  * | fingerprint    | free to the fingerprint                |           |       |
  * | synthetic      | 0 training image, 1 test image, 2 order | image id  |       |
- * | mixing         | step                                   | shard     |       |
+ * | mixing         | epoch                                  | sample id |       |
  * | evaluation     | 0 bootstrap                            |           |       |
  * |                | 1 choice of examples                   | class     |       |
  * |                | 2 choice of images whose map is probed |           |       |
@@ -32,6 +33,7 @@ export const DOMAIN = {
   mixing: 8,
   evaluation: 9,
   holdOut: 10,
+  operations: 11,
 } as const;
 export type Domain = (typeof DOMAIN)[keyof typeof DOMAIN];
 

@@ -2,6 +2,7 @@ import { copyFileSync, cpSync, readdirSync, readFileSync, writeFileSync } from "
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import { RECIPES } from "../../shared/config/recipes/index.ts";
 import type { Recipe } from "../../shared/config/schema.ts";
 import { multipliesBfloat16 } from "../../shared/process/instruction-set.ts";
 import { bitsOf, linesOf, readJson, SMALL_SET, summaryOf, train as up } from "../up/runs.ts";
@@ -96,6 +97,19 @@ describe("one hash for any number of workers", () => {
       { fromEpoch: 1, side: 32 },
     ]);
     for (const workers of [2, 3]) expect(bits(await train(workers, recipe)), `${workers} workers`).toEqual(bits(alone));
+  }, 300_000);
+
+  test("mixed images and random operations, by a recipe of one's own: 1 and 3 workers", async () => {
+    const { augmentation } = RECIPES.fast!.settings;
+    const recipe = join(place.path, "mixed.json");
+    const mixing = { probability: 1, cutmix: 0.5, alpha: 0.2 };
+    const operations = { count: 2, strength: 0.5 };
+    writeFileSync(recipe, JSON.stringify({ shards: 4, mixing, augmentation: { ...augmentation, operations } }));
+    const alone = await train(1, ["--recipe", recipe]);
+    expect(readJson(alone.out, "config.json").recipe).toMatchObject({ mixing, augmentation: { operations } });
+    expect(bits(await train(3, ["--recipe", recipe]))).toEqual(bits(alone));
+    writeFileSync(recipe, JSON.stringify({ shards: 4, augmentation: { ...augmentation, operations } }));
+    expect(bits(await train(2, ["--recipe", recipe])).weightsSha256).not.toBe(alone.summary.weightsSha256);
   }, 300_000);
 
   test("one pixel of one image, and the seed, change it", async () => {

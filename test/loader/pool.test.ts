@@ -5,6 +5,7 @@ import { openDataset } from "../../shared/data/dataset.ts";
 import { idsDigest } from "../../shared/plan/digest.ts";
 import { Plan } from "../../shared/plan/plan.ts";
 import { Augmenter } from "../../worker/loader/augment.ts";
+import { Mixer } from "../../worker/loader/mix.ts";
 import type { LoaderPool, MicroBatch } from "../../worker/loader/pool.ts";
 import { builtThread } from "../../worker/loader/thread-file.ts";
 import { coded, temporary } from "../data/support.ts";
@@ -54,6 +55,41 @@ describe("the loader pool", () => {
       pool.release(batch.slot);
     }
     dataset.close();
+  });
+
+  it("mixes the images of a micro-batch with each other where the recipe says so, whoever prepares it", () => {
+    const mixing = { probability: 0.8, cutmix: 0.5, alpha: 0.5 };
+    const batches = [1, 3].map((threads) => {
+      const { pool, memory, recipe, dataDirectory } = start({ threads, recipe: smallRecipe({ mixing }) });
+      const dataset = openDataset(dataDirectory);
+      const augmenter = new Augmenter(recipe.augmentation, SHAPE, recipe.seed);
+      const mixer = new Mixer(mixing, SHAPE.channels, recipe.seed);
+      const stored = new Uint8Array(SHAPE.height * SHAPE.width * SHAPE.channels);
+      const found = everything.map(({ step, shard }, i) => {
+        pool.prefetch(everything.slice(i));
+        const batch = pool.take(step, shard);
+        const ids = Int32Array.from(idsOf(memory, batch));
+        const pixels = batch.side ** 2 * SHAPE.channels;
+        const images = new Float32Array(ids.length * pixels);
+        const labels = ids.map((id) => id % 4);
+        const [otherLabels, shares] = [new Int32Array(ids.length), new Float32Array(ids.length)];
+        ids.forEach((id, at) => {
+          dataset.train.read(id, stored);
+          augmenter.train(stored, step < 3 ? 0 : 1, id, batch.side, images.subarray(at * pixels, (at + 1) * pixels));
+        });
+        mixer.mix({ images, labels, ids, otherLabels, shares }, step < 3 ? 0 : 1, batch.side);
+        expect(pixelsOf(memory, batch)).toEqual(images);
+        const { labels: others, shares: own } = batch.mixed!;
+        expect(new Int32Array(memory.buffer, others, ids.length).slice()).toEqual(otherLabels);
+        expect(new Float32Array(memory.buffer, own, ids.length).slice()).toEqual(shares);
+        pool.release(batch.slot);
+        return [...shares];
+      });
+      dataset.close();
+      return found;
+    });
+    expect(batches[1]).toEqual(batches[0]);
+    expect(new Set(batches[0]!.flat()).size).toBeGreaterThan(20);
   });
 
   it("feeds every sample exactly once an epoch", () => {

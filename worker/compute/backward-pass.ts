@@ -20,6 +20,8 @@ export interface PassInputs {
   readonly images: Tensor4D;
   /** int32 [samples] */
   readonly labels: Tensor1D;
+  /** Labels that count as well, int32 [samples], and shares of the labels above, float32 [samples, 1]; null: none. */
+  readonly mixed: { readonly labels: Tensor1D; readonly shares: Tensor2D } | null;
   /** One for each trainable tensor, in model order. */
   readonly weights: readonly Tensor[];
 }
@@ -46,7 +48,7 @@ export class BackwardPass {
 
   /** @param read what is wanted of the summed loss (float32 []) and the number of right answers (int32 []) */
   run<Result>(
-    { images, labels, weights }: PassInputs,
+    { images, labels, mixed, weights }: PassInputs,
     observer: PassObserver,
     read: (loss: Tensor, correct: Tensor) => Result,
   ): Result {
@@ -63,7 +65,7 @@ export class BackwardPass {
         const forward = () => {
           const logits = this.model.apply(images, { training: true }) as Tensor2D;
           correct = tf.keep(logits.argMax(1).equal(labels).sum());
-          return this.crossEntropy(logits, labels);
+          return this.crossEntropy(logits, labels, mixed);
         };
         const { value, grads } = tf.engine().gradients(forward as never, weights as never, undefined, true);
         const result = read(value, correct!);
@@ -83,14 +85,23 @@ export class BackwardPass {
     this.model.dispose();
   }
 
-  private crossEntropy(logits: Tensor2D, labels: Tensor1D): Scalar {
+  private crossEntropy(logits: Tensor2D, labels: Tensor1D, mixed: PassInputs["mixed"]): Scalar {
     const { tf } = this;
     const { classes, labelSmoothing } = this.loss;
-    const target = tf
-      .oneHot(labels, classes)
+    const target = this.classesOf(labels, mixed)
       .mul(1 - labelSmoothing)
       .add(labelSmoothing / classes);
     return target.mul(tf.logSoftmax(logits)).sum().neg() as Scalar;
+  }
+
+  /** How much each class counts for each sample, [samples, classes]. */
+  private classesOf(labels: Tensor1D, mixed: PassInputs["mixed"]): Tensor {
+    const { tf } = this;
+    const { classes } = this.loss;
+    const own = tf.oneHot(labels, classes);
+    if (mixed === null) return own;
+    const rest = tf.scalar(1).sub(mixed.shares);
+    return own.mul(mixed.shares).add(tf.oneHot(mixed.labels, classes).mul(rest));
   }
 
   /** Every read of a weight gives our tensor, once per pass, and its gradient is handed out as soon as it exists. */

@@ -4,6 +4,7 @@ import type { Layout } from "../../shared/model/layout.ts";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
 import { type Arithmetic, hex64 } from "../arithmetic/arithmetic.ts";
 import { Augmenter } from "../loader/augment.ts";
+import { Mixer } from "../loader/mix.ts";
 import { slotLayout } from "../loader/slot.ts";
 import type { HashedVector } from "../memory/plan.ts";
 import type { ShardGradient } from "./shard-gradient.ts";
@@ -32,6 +33,7 @@ export function fingerprint(parts: {
   const augmenter = new Augmenter(recipe.augmentation, shape, recipe.seed);
   const sides = [...new Set(recipe.resolutions.map((resolution) => resolution.side))];
   const raw = new Uint8Array(shape.channels * shape.height * shape.width);
+  const mixer = recipe.mixing === undefined ? null : new Mixer(recipe.mixing, shape.channels, recipe.seed);
   const lull = wakeScales(gradient.weights(), layout);
   const prints = sides.flatMap((side) =>
     sizes.map((samples) => {
@@ -44,7 +46,19 @@ export function fingerprint(parts: {
         labels[i] = i % recipe.data.classes;
       }
       arithmetic.zero(buffer.address, buffer.bytes);
-      const input = { images: slot + at.images, labels: slot + at.labels, samples, side, epoch: 0, step: 0, shard: 0 };
+      const mixed = at.mixed === null ? null : { labels: slot + at.mixed.labels, shares: slot + at.mixed.shares };
+      if (mixer !== null && mixed !== null) {
+        const images = new Float32Array(memory.buffer, slot + at.images, samples * pixels);
+        const otherLabels = new Int32Array(memory.buffer, mixed.labels, samples);
+        const shares = new Float32Array(memory.buffer, mixed.shares, samples);
+        mixer.mix(
+          { images, labels, ids: Int32Array.from({ length: samples }, (_, i) => i), otherLabels, shares },
+          0,
+          side,
+        );
+      }
+      const at0 = { epoch: 0, step: 0, shard: 0 };
+      const input = { images: slot + at.images, labels: slot + at.labels, mixed, samples, side, ...at0 };
       gradient.run(input, buffer.address);
       arithmetic.blockHashes(buffer.address, layout.vectorFloats, buffer.table);
       return hex64(arithmetic.hashTable(buffer.table, buffer.entries));

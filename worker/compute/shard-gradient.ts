@@ -16,6 +16,8 @@ export interface GradientInput {
   readonly images: number;
   /** Byte address of int32 [samples]. */
   readonly labels: number;
+  /** Of a recipe that mixes images: byte addresses of int32 [samples] other labels and float32 [samples] own shares. */
+  readonly mixed?: { readonly labels: number; readonly shares: number } | null;
   readonly samples: number;
   readonly side: number;
   readonly epoch: number;
@@ -79,13 +81,25 @@ export class ShardGradient {
     const weights = this.bind();
     const result = tf.tidy(() => {
       const images = bindTensor(tf, memory, input.images, [samples, side, side, recipe.data.channels]) as Tensor4D;
-      const labels = tf.tensor1d(new Int32Array(memory.buffer, input.labels, samples).slice(), "int32") as Tensor1D;
+      const labelsAt = (address: number) =>
+        tf.tensor1d(new Int32Array(memory.buffer, address, samples).slice(), "int32") as Tensor1D;
+      const labels = labelsAt(input.labels);
+      const mixed = input.mixed == null ? null : this.mixedOf(input.mixed, samples, labelsAt);
       const key = { seed: recipe.seed, step, shard };
-      return this.execution.run({ images, labels, weights }, key, vector) as never;
+      return this.execution.run({ images, labels, mixed, weights }, key, vector) as never;
     }) as { loss: number; correct: number };
     if (!options.shared) this.forget();
     vector.finish(result.loss, result.correct);
     return result;
+  }
+
+  private mixedOf(
+    { labels, shares }: NonNullable<GradientInput["mixed"]>,
+    samples: number,
+    labelsAt: (address: number) => Tensor1D,
+  ): PassInputs["mixed"] {
+    const own = new Float32Array(this.options.memory.buffer, shares, samples).slice();
+    return { labels: labelsAt(labels), shares: this.tf.tensor2d(own, [samples, 1]) };
   }
 
   /** The flat weight vector that gradients are taken at. */

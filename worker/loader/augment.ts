@@ -2,10 +2,11 @@ import type { Augmentation } from "../../shared/config/schema.ts";
 import type { ImageShape } from "../../shared/data/dataset.ts";
 import { exp, ln } from "../../shared/plan/exact-math.ts";
 import { DOMAIN, Stream } from "../../shared/plan/random.ts";
+import { RandomOperations } from "./operations.ts";
 import { Resampler, reflect, reversed, type Taps, tapsOf } from "./resize.ts";
 
 /**
- * From a stored image to what the model sees: normalise, crop, flip, colour, cutout. Every draw is keyed by (seed,
+ * From a stored image to what the model sees: operations, normalise, crop, flip, colour, cutout. Every draw is keyed by (seed,
  * epoch, sample id) and made in this fixed order, so that an image looks the same whoever prepares it, and when.
  */
 export class Augmenter {
@@ -16,6 +17,7 @@ export class Augmenter {
   /** Normalised value of each byte, 256 for each channel. */
   readonly #normalised: Float32Array;
   readonly #image: Float32Array;
+  readonly #operations: RandomOperations | null;
   readonly #resampler = new Resampler();
   /** Taps of whole lines, by their length and output size. */
   readonly #whole = new Map<string, Taps>();
@@ -25,6 +27,8 @@ export class Augmenter {
     this.#shape = shape;
     this.#seed = seed;
     this.#draw = new Stream(seed, DOMAIN.augmentation);
+    const { operations } = settings;
+    this.#operations = operations === undefined ? null : new RandomOperations(operations, settings, shape, seed);
     this.#normalised = normalisedBytes(settings, shape.channels);
     this.#image = new Float32Array(shape.channels * shape.height * shape.width);
   }
@@ -33,7 +37,7 @@ export class Augmenter {
   train(image: Uint8Array, epoch: number, id: number, side: number, into: Float32Array): void {
     const { resizedCrop } = this.#settings;
     const draw = this.#draw.restart(this.#seed, DOMAIN.augmentation, epoch, id);
-    this.#normalise(image, this.#image);
+    this.#normalise(this.#operations?.apply(image, epoch, id) ?? image, this.#image);
     if (resizedCrop === null) this.#paddedCrop(draw, side, into);
     else this.#resizedCrop(draw, resizedCrop, side, into);
     this.#colour(draw, into);

@@ -30,7 +30,8 @@ const full: Augmentation = {
 for (const [name, settings, side] of [
   ["padded crop, flip", plain, height],
   ["resized crop, flip, colour, cutout", full, height],
-  ["the same to two thirds of the side", full, Math.round((height * 2) / 3)],
+  ["the same after two random operations", { ...full, operations: { count: 2, strength: 0.5 } }, height],
+  ["resized crop and so on, to two thirds of the side", full, Math.round((height * 2) / 3)],
 ] as const) {
   const augmenter = new Augmenter(settings, dataset.shape, 1);
   const stored = new Uint8Array(channels * height * width);

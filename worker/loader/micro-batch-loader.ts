@@ -5,6 +5,7 @@ import { idsDigest } from "../../shared/plan/digest.ts";
 import { Plan } from "../../shared/plan/plan.ts";
 import { Augmenter } from "./augment.ts";
 import type { Job } from "./board.ts";
+import { Mixer } from "./mix.ts";
 import { HEADER, headerOf, SLOT_STATE, type SlotLayout, sideOf, slotLayout } from "./slot.ts";
 
 /** Makes the loader really feed an id not at all or twice, to show that the account of samples notices. */
@@ -27,6 +28,7 @@ export class MicroBatchLoader {
   readonly #layout: SlotLayout;
   readonly #plan: Plan;
   readonly #augmenter: Augmenter;
+  readonly #mixer: Mixer | null;
   readonly #stored: Uint8Array;
 
   /** @throws LockstepError LS_DATA_MISMATCH where the data set is not the recipe's. */
@@ -39,6 +41,7 @@ export class MicroBatchLoader {
     this.#layout = slotLayout(recipe);
     this.#plan = new Plan({ labels: dataset.train.labels, seed, shards, stepsPerEpoch });
     this.#augmenter = new Augmenter(recipe.augmentation, dataset.shape, seed);
+    this.#mixer = recipe.mixing === undefined ? null : new Mixer(recipe.mixing, channels, seed);
     this.#stored = new Uint8Array(channels * height * width);
   }
 
@@ -75,6 +78,12 @@ export class MicroBatchLoader {
       this.#augmenter.train(this.#stored, epoch, id, side, images.subarray(i * pixels, (i + 1) * pixels));
       labelsOut[i] = dataset.train.labels[id]!;
       idsOut[i] = id;
+    }
+    if (this.#mixer !== null) {
+      const { labels, shares } = this.#layout.mixed!;
+      const otherLabels = new Int32Array(memory.buffer, address + labels, ids.length);
+      const ownShares = new Float32Array(memory.buffer, address + shares, ids.length);
+      this.#mixer.mix({ images, labels: labelsOut, ids: idsOut, otherLabels, shares: ownShares }, epoch, side);
     }
     const digest = BigInt(`0x${idsDigest(idsOut)}`);
     header[HEADER.samples] = ids.length;

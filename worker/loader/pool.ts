@@ -19,6 +19,8 @@ export interface MicroBatch {
   readonly images: number;
   /** int32 [samples], classes counted from 0. */
   readonly labels: number;
+  /** Of a recipe that mixes images: int32 [samples] labels of the partners, float32 [samples] own shares; else null. */
+  readonly mixed: { readonly labels: number; readonly shares: number } | null;
   /** int32 [samples]: the samples whose pixels were loaded, in order. */
   readonly ids: number;
   /** idsDigest of the ids, made when they were loaded. */
@@ -206,6 +208,7 @@ export class LoaderPool {
       images: address + this.#layout.images,
       labels: address + this.#layout.labels,
       ids: address + this.#layout.ids,
+      mixed: at(this.#layout.mixed, address),
       digest: word(HEADER.digestHigh) + word(HEADER.digestLow),
     };
   }
@@ -250,6 +253,9 @@ export class LoaderPool {
     patience.spend((millis) => this.#board.wait(rings, millis));
   }
 }
+
+const at = (mixed: SlotLayout["mixed"], address: number) =>
+  mixed === null ? null : { labels: address + mixed.labels, shares: address + mixed.shares };
 
 const allTaken = (slots: number) =>
   new LockstepError("LS_LOADER_SLOTS", `All ${slots} slots of prepared micro-batches are taken and none was released.`);

@@ -5,12 +5,18 @@ import type { Recipe } from "../../shared/config/schema.ts";
  *
  *     header (64 bytes) | labels int32 [n] | ids int32 [n] | images float32 [n, side, side, channels]
  *
+ * and between ids and images, where the recipe mixes images:
+ *
+ *     other labels int32 [n] | shares float32 [n]
+ *
  * Each part starts on 64 bytes, so that TensorFlow may share the images.
  */
 export interface SlotLayout {
   readonly maxSamples: number;
   readonly labels: number;
   readonly ids: number;
+  /** Where each image has a partner, and a share of its own; null where the recipe mixes none. */
+  readonly mixed: { readonly labels: number; readonly shares: number } | null;
   readonly images: number;
   /** Bytes of one slot. */
   readonly bytes: number;
@@ -35,8 +41,10 @@ export function slotLayout(recipe: Recipe): SlotLayout {
   const side = Math.max(...recipe.resolutions.map((resolution) => resolution.side));
   const labels = HEADER_BYTES;
   const ids = labels + aligned(maxSamples * 4);
-  const images = ids + aligned(maxSamples * 4);
-  return { maxSamples, labels, ids, images, bytes: images + aligned(maxSamples * side * side * channels * 4) };
+  const part = aligned(maxSamples * 4);
+  const mixed = recipe.mixing === undefined ? null : { labels: ids + part, shares: ids + 2 * part };
+  const images = ids + (mixed === null ? part : 3 * part);
+  return { maxSamples, labels, ids, mixed, images, bytes: images + aligned(maxSamples * side * side * channels * 4) };
 }
 
 /** The header's cells. */

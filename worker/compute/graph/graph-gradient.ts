@@ -62,7 +62,9 @@ export class GraphGradient implements Execution {
     const graph = this.graphFor(inputs, key);
     const masks = graph.masks.map(({ draw, shape }) => drawMask(this.tf, key, draw, shape));
     const slots = graph.slots.map((slot) => this.slotTensor(into.address, slot));
-    const ids = backend.getInputTensorIds([inputs.images, inputs.labels, ...inputs.weights, ...masks, ...slots]);
+    const { images, labels, mixed, weights } = inputs;
+    const others = mixed === null ? [] : [mixed.labels, mixed.shares];
+    const ids = backend.getInputTensorIds([images, labels, ...others, ...weights, ...masks, ...slots]);
     const outputs = binding.runSavedModel(graph.session, ids, graph.inputNames, graph.outputNames);
     const result = { loss: 0, correct: 0 };
     try {

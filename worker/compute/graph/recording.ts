@@ -23,7 +23,7 @@ export interface MaskInput {
 /** The forward and backward pass of one shape of micro-batch. */
 export interface Recording {
   readonly nodes: readonly GraphNode[];
-  /** What is fed: images, labels, every trainable tensor, then masks. */
+  /** What is fed: images, labels, those of partners and shares where images are mixed, trainable tensors, then masks. */
   readonly inputs: readonly Ref[];
   readonly masks: readonly MaskInput[];
   /** In the order in which they came to be: statistics, loss and correct, gradients from the last layer to the first. */
@@ -37,6 +37,9 @@ export interface Recording {
 export function recordPass(tf: TensorFlow, pass: BackwardPass, inputs: PassInputs, key: MicroBatchKey): Recording {
   const recorder = new Recorder(tf);
   const fed = [recorder.input("images", inputs.images), recorder.input("labels", inputs.labels)];
+  if (inputs.mixed !== null) {
+    fed.push(recorder.input("other_labels", inputs.mixed.labels), recorder.input("shares", inputs.mixed.shares));
+  }
   for (const [i, weight] of inputs.weights.entries()) fed.push(recorder.input(`weight_${i}`, weight));
   const masks: MaskInput[] = [];
   const results: Result[] = [];
