@@ -6,6 +6,7 @@ import { type Arithmetic, hex64 } from "./arithmetic/arithmetic.ts";
 import type { ComputeReady } from "./compute/compute.ts";
 import type { ComputeRequest } from "./compute/messages.ts";
 import { type PullResult, pullState } from "./exchange/pull-state.ts";
+import type { StateSource } from "./exchange/serve-state.ts";
 import type { MemberState } from "./member/state.ts";
 import type { Control } from "./memory/control.ts";
 
@@ -43,6 +44,14 @@ export class LiveState {
     const { state } = ready.plan;
     arithmetic.blockHashes(state.address, state.floats, state.mainTable);
     return hex64(arithmetic.hashTable(state.mainTable, state.entries));
+  }
+
+  /** What a server hands out of it and of the snapshot, which is at this step. */
+  source(snapshotStep: () => number | null): StateSource {
+    const { arithmetic, ready } = this.#parts;
+    const { state, snapshot } = ready.plan;
+    const addresses = { live: state.address, snapshot: snapshot.address, bytes: state.bytes };
+    return { arithmetic, ...addresses, liveStep: () => this.step(), snapshotStep };
   }
 
   /** The step at which the live state is at rest; null while an update runs or the state is not whole. */

@@ -131,14 +131,8 @@ export class LockstepWorker {
       // The coordinator lets this worker go; it dials again and is asked anew.
       restoreFailed: (message) => hooks.send({ kind: "failed", code: "LS_CHECKPOINT", message }),
     });
-    this.faults = new WorkerFaults({
-      ...ready,
-      post,
-      exchange: this.exchange,
-      member: this.member,
-      counters: this.control.counters,
-      ...hooks,
-    });
+    const { exchange, member, control } = this;
+    this.faults = new WorkerFaults({ ...ready, post, exchange, member, counters: control.counters, ...hooks });
     this.watch = new ReturnWatch(
       () => post({ kind: "ping" }),
       () => returnPatience(config.place.timing, this.control.counters.get("shardMillis")),
@@ -148,18 +142,10 @@ export class LockstepWorker {
       (reply) => this.onReply(reply),
       (reason) => this.onComputeDeath(reason),
     );
-    const { state, snapshot } = ready.plan;
     server.serve({
       run: config.runId,
       exchange: this.exchange,
-      state: {
-        arithmetic,
-        live: state.address,
-        snapshot: snapshot.address,
-        bytes: state.bytes,
-        liveStep: () => this.state.step(),
-        snapshotStep: () => this.snapshots.step,
-      },
+      state: this.state.source(() => this.snapshots.step),
       entriesAt: (step) =>
         this.state.step() === step ? { lineage: this.member.tip.lineage, entries: this.member.kept } : null,
     });
