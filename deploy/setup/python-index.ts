@@ -4,14 +4,10 @@ import { LockstepError } from "../../shared/errors.ts";
 import { type PipSettings, pipSettings } from "./pip-settings.ts";
 import { reasonOf, webDispatcher, withoutCredentials } from "./web.ts";
 
-/** A file of a package on a Python index. */
+/** A file of a package on a Python index. What it must hold is pinned: nothing else that an index says of it counts. */
 export interface IndexFile {
   readonly filename: string;
   readonly url: string;
-  /** Hex. */
-  readonly sha256: string;
-  /** Bytes; 0 where the index does not say. */
-  readonly size: number;
   /** For a file of the host that asked for credentials; null elsewhere. */
   readonly authorization: string | null;
 }
@@ -20,30 +16,25 @@ const JSON_FORM = "application/vnd.pypi.simple.v1+json";
 const ACCEPT = `${JSON_FORM}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1`;
 const ANSWER_MILLIS = 30_000;
 
-const pageSchema = z.object({
-  files: z.array(
-    z.object({
-      filename: z.string(),
-      url: z.string(),
-      hashes: z.record(z.string(), z.string()),
-      size: z.number().optional(),
-      yanked: z.union([z.boolean(), z.string()]).optional(),
-    }),
-  ),
-});
+const pageSchema = z.object({ files: z.array(z.object({ filename: z.string(), url: z.string() })) });
 
 /**
- * The files of a package, as the first index that has it lists them (PEP 691; the older HTML form, PEP 503, where an
- * index knows no other). Withdrawn files and files without SHA-256 are left out.
- * @throws LockstepError LS_INDEX where no index answers with files
+ * A file of a package, where the first index that has it lists it (PEP 691; the older HTML form, PEP 503, where an
+ * index knows no other). Withdrawn files count: whoever pins one means it (PEP 592).
+ * @throws LockstepError LS_INDEX where no index has it
  */
-export async function filesOf(name: string, settings: PipSettings = pipSettings()): Promise<IndexFile[]> {
+export async function indexFile(
+  name: string,
+  filename: string,
+  settings: PipSettings = pipSettings(),
+): Promise<IndexFile> {
   const complaints: string[] = [];
   for (const index of settings.indexes) {
     try {
       const files = await askIndex(name, index, settings);
-      if (files.length > 0) return files;
-      complaints.push(`${hostOf(index)} has no files of ${name}`);
+      const found = files.find((file) => file.filename === filename);
+      if (found !== undefined) return found;
+      complaints.push(`${hostOf(index)} has no ${filename}`);
     } catch (error) {
       if (error instanceof LockstepError) throw error;
       complaints.push(`${hostOf(index)}: ${reasonOf(error)}`);
@@ -87,27 +78,18 @@ type Listed = Omit<IndexFile, "authorization">;
 export function parseJsonPage(page: unknown, base: string): Listed[] {
   const { success, data } = pageSchema.safeParse(page);
   if (!success) throw new Error(NO_LIST);
-  return data.files
-    .filter(({ yanked }) => yanked === undefined || yanked === false)
-    .map(({ filename, url, hashes, size }) => ({
-      filename,
-      url: new URL(url, base).href,
-      sha256: (hashes.sha256 ?? "").toLowerCase(),
-      size: size ?? 0,
-    }))
-    .filter(({ sha256 }) => sha256 !== "");
+  return data.files.map(({ filename, url }) => ({ filename, url: new URL(url, base).href }));
 }
 
-/** PEP 503: anchors whose text is the file's name, with the hash in the link's fragment; sizes are not told. */
+/** PEP 503: anchors whose text is the file's name; the fragment of a link holds a hash. */
 export function parseHtmlPage(html: string, base: string): Listed[] {
   const files: Listed[] = [];
   for (const [, attributes = "", text = ""] of html.matchAll(/<a\s([^>]*)>([^<]*)<\/a>/gi)) {
     const href = /href\s*=\s*["']([^"']+)["']/i.exec(attributes)?.[1]?.replaceAll("&amp;", "&");
-    if (href === undefined || /data-yanked/i.test(attributes)) continue;
+    if (href === undefined) continue;
     const url = new URL(href, base);
-    const sha256 = /^#sha256=([0-9a-f]{64})/i.exec(url.hash)?.[1]?.toLowerCase();
     url.hash = "";
-    if (sha256 !== undefined) files.push({ filename: text.trim(), url: url.href, sha256, size: 0 });
+    files.push({ filename: text.trim(), url: url.href });
   }
   return files;
 }

