@@ -23,17 +23,18 @@ export function registerCoordinator(program: Command): void {
       const args = ["--run", runDirectory(run), ...coordinatorArguments(options.listen, networkOf(options))];
       if (options.ports === undefined) args.push("--port", options.port);
       if (!options.again) args.push("--start");
-      process.exitCode = await inForeground("coordinator/main.js", args, {});
+      process.exitCode = await inForeground([process.execPath, builtProgram("coordinator/main.js")], args, {});
     });
 }
 
 /** Runs a part of Lockstep in place of this process, as far as its terminal and its caller can tell. */
 export async function inForeground(
-  path: string,
+  program: readonly string[],
   args: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Promise<number> {
-  const child = spawn(process.execPath, [builtProgram(path), ...args], {
+  const [command, ...first] = program;
+  const child = spawn(command!, [...first, ...args], {
     stdio: ["pipe", "inherit", "inherit"],
     env: { ...process.env, ...env, LOCKSTEP_PARENT: String(process.pid) },
   });

@@ -9,7 +9,7 @@ import { requireLoopback } from "../../shared/process/loopback.ts";
 import { type JoinLink, parseLink } from "../../shared/security/join-link.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
 import { cacheDirectory } from "../data/locations.ts";
-import { builtProgram } from "../up/built.ts";
+import { workerCommand } from "../up/built.ts";
 import { devicesOf } from "../up/devices.ts";
 import { networkOf, networkOptions, type RawNetworkOptions } from "../up/network-options.ts";
 import { WORKER_POLICY } from "../up/restart-policy.ts";
@@ -64,7 +64,7 @@ export function registerWorker(program: Command): void {
       if (options.data !== undefined) args.push("--data", options.data);
       if (insecure) args.push("--insecure-test-network");
       process.exitCode = await (options.devices === undefined
-        ? inForeground("worker/main.js", args, { ...env, ...computeEnvironment({ device: "cpu", threads: 1 }) })
+        ? inForeground(workerCommand(), args, { ...env, ...computeEnvironment({ device: "cpu", threads: 1 }) })
         : keepWorkers({ ...groupOf(options, options.devices, args), env }));
     });
 }
@@ -82,7 +82,7 @@ function groupOf(options: WorkerCommandOptions, list: string, args: readonly str
   return {
     devices,
     name,
-    command: [process.execPath, builtProgram("worker/main.js"), ...args],
+    command: [...workerCommand(), ...args],
     logs,
     policy: { ...WORKER_POLICY, most: countOf("--worker-restarts", options.workerRestarts) },
     drain: DRAIN_MILLIS,

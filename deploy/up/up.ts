@@ -3,7 +3,7 @@ import { join, relative } from "node:path";
 import { shardEfficiency } from "../../shared/config/resolve.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
-import { builtProgram } from "./built.ts";
+import { builtProgram, workerCommand } from "./built.ts";
 import { concludeRun, reportOf } from "./conclusion.ts";
 import { type Display, displayOn } from "./display.ts";
 import { finalText, type RunSummary, resumeLine } from "./final-text.ts";
@@ -52,7 +52,7 @@ export interface Programs {
 
 const PROGRAMS = (): Programs => ({
   coordinator: [process.execPath, builtProgram("coordinator/main.js")],
-  worker: [process.execPath, builtProgram("worker/main.js")],
+  worker: workerCommand(),
   conclusion: [process.execPath, builtProgram("deploy/up/conclude-main.js")],
 });
 

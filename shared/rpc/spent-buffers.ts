@@ -5,7 +5,7 @@ import { runInNewContext } from "node:vm";
  * Bytes of bulk messages after which the buffers that they left behind are freed. Each is about three times its size on the
  * way: as read from the socket, joined, framed.
  */
-const EVERY_BYTES = 4 << 20;
+const EVERY_BYTES = 8 << 20;
 
 /**
  * Frees what bulk messages leave behind, before V8 takes it for pressure. V8 counts the bytes of buffers, which lie outside

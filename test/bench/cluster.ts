@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
-import { builtProgram } from "../../deploy/up/built.ts";
+import { builtProgram, workerCommand } from "../../deploy/up/built.ts";
 import { Child } from "../../deploy/up/child.ts";
 import { Keeper } from "../../deploy/up/keeper.ts";
 import { LineTail } from "../../deploy/up/line-tail.ts";
@@ -101,7 +101,8 @@ export class Cluster {
   startWorker(): Member {
     const name = `worker-${this.#names++}`;
     const join_ = ["--join", join(this.#run, "endpoints.json"), "--name", name];
-    const command = () => [process.execPath, ...this.#node(name), builtProgram("worker/main.js"), ...join_];
+    const [node, ...worker] = workerCommand();
+    const command = () => [node!, ...this.#node(name), ...worker, ...join_];
     const env = { ...this.#options.env, ...computeEnvironment({ device: "cpu", threads: 1 }) };
     const startedAt = Date.now();
     const member = {

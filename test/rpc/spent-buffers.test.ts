@@ -27,7 +27,7 @@ test("it is the young generation that V8 collects, never the whole heap", async 
   const spent = new SpentBuffers();
   await turn();
   observer.observe({ entryTypes: ["gc"] });
-  for (let i = 0; i < 20; i++) spent.add(4 << 20);
+  for (let i = 0; i < 20; i++) spent.add(8 << 20);
   for (let i = 0; i < 10; i++) await turn();
   observer.disconnect();
   expect(kinds.filter((kind) => kind === constants.NODE_PERFORMANCE_GC_MINOR).length).toBeGreaterThanOrEqual(20);

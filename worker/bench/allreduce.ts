@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { LockstepError } from "../../shared/errors.ts";
 import type { Incarnation, View } from "../../shared/protocol/view.ts";
 import type { WireFormat } from "../exchange/chunk.ts";
+import { WORKER_NODE_OPTIONS } from "../node-options.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 
 /** V of the benchmark. */
@@ -60,7 +61,7 @@ const incarnationOf = (index: number) => `${index}`.padStart(16, "0") as Incarna
  */
 export async function benchAllreduce(program: string, options: AllreduceOptions): Promise<AllreduceFigures> {
   const { members, megabytes, wire, tries } = options;
-  const children = Array.from({ length: members }, () => fork(program));
+  const children = Array.from({ length: members }, () => fork(program, { execArgv: [...WORKER_NODE_OPTIONS] }));
   try {
     const floats = Math.floor((megabytes * 1e6) / 4);
     const listening = await Promise.all(
