@@ -7,6 +7,8 @@ import type { GroupWatch } from "./reaper.ts";
 import { NATS_POLICY } from "./restart-policy.ts";
 
 const START_MILLIS = 15_000;
+/** Between two scrapes and two evaluations, as in the shipped prometheus.yml: the rules' shortest window is 15 s. */
+const SCRAPE_SECONDS = 5;
 
 /** Our rules, in the source tree and in the built one alike. */
 const rulesFile = fileURLToPath(new URL("../prometheus/rules.yml", import.meta.url));
@@ -57,7 +59,7 @@ export interface PrometheusOptions {
  * same history. Training does not depend on it: where it does not come up, a sentence says so and the answer is null.
  */
 export async function startPrometheus(
-  { program, directory, seconds = 1, rules = rulesFile, note }: PrometheusOptions,
+  { program, directory, seconds = SCRAPE_SECONDS, rules = rulesFile, note }: PrometheusOptions,
   groups: GroupWatch,
 ): Promise<PrometheusServer | null> {
   const folder = join(directory, "monitoring");

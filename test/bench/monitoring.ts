@@ -19,7 +19,7 @@ import { childSeconds } from "./monitoring/child-seconds.ts";
  *
  *     npm run bench:monitoring -- [--rounds 5] [--steps 120] [--batch 64] [--workers 2] [--model alexnet] [--data DIR] [--json]
  *
- * Everything: Prometheus with the shipped rules, which scrapes and evaluates every second; nats-server with broadcasts of all
+ * Everything: Prometheus with the shipped rules, as `up --monitoring` starts it; nats-server with broadcasts of all
  * processes and a consumer; a reader of the live page, which asks as the page does. Records, steps.ndjson, events.ndjson and the
  * event file for TensorBoard are part of every run; the event file's cost is measured by itself.
  */
