@@ -15,14 +15,14 @@ const PIECE_PATIENCE = 30_000;
 /** Bytes that may be under way: a paced pull must not come in one burst. */
 const WINDOW = { paced: 2 << 20, fast: 16 << 20 };
 /** A paced pull rests this many times as long as it works. */
-const REST = 9;
+const REST = 24;
 /** Longest rest after one piece, in milliseconds: a slow disk or network needs no pacing. */
 const MOST_REST = 100;
 
 /**
  * The snapshot of a step, piece by piece, as fast as the pieces are taken.
  * @param bytes length of the state image
- * @param paced leaves nine tenths of the time to the training, for as long as that goes on: on a machine whose cores all
+ * @param paced leaves 24 of 25 parts of the time to the training, for as long as that goes on: on a machine whose cores all
  * compute, a snapshot that comes at full speed slows one step by as much as it takes
  * @param trust by which the connection is secured; null: it is not
  * @throws LockstepError LS_SNAPSHOT where it does not come whole
