@@ -1,6 +1,7 @@
 import { BLOCK } from "../../shared/model/layout.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
+import { copyBytes } from "../memory/copy-bytes.ts";
 import type { ExchangeTrace } from "../trace/step-trace.ts";
 import { type ChunkKind, layOutChunk, MAX_BLOCKS, MAX_CHUNK_BYTES, ROOM_OFFSET, type WireFormat } from "./chunk.ts";
 
@@ -157,7 +158,7 @@ export class Outbox {
       this.arithmetic.packBf16(this.scratch, from, blocks * BLOCK);
       from = this.scratch;
     }
-    payload.set(new Uint8Array(memory, from, payload.length));
+    copyBytes(payload, 0, Buffer.from(memory, from, payload.length));
     return buffer;
   }
 }

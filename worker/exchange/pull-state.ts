@@ -2,6 +2,7 @@ import { type Entries, type MemberClient, memberClient, unary } from "../../shar
 import { parseEntries } from "../../shared/rpc/convert.ts";
 import type { Trust } from "../../shared/security/trust.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
+import { copyBytes } from "../memory/copy-bytes.ts";
 import { windowFor } from "./inbound.ts";
 import { PIECE_BYTES, PIECE_HEADER } from "./serve-state.ts";
 
@@ -129,6 +130,6 @@ function store(piece: Buffer, range: Range, into: number, arithmetic: Arithmetic
   if (length <= 0 || length > PIECE_BYTES || range.from + length > range.to) return null;
   if (piece.readBigUInt64LE(0) !== BigInt(range.from)) return null;
   const at = into + range.from;
-  new Uint8Array(arithmetic.memory.buffer).set(piece.subarray(PIECE_HEADER), at);
+  copyBytes(Buffer.from(arithmetic.memory.buffer), at, piece.subarray(PIECE_HEADER));
   return arithmetic.xxh64(at, length) === piece.readBigUInt64LE(8) ? range.from + length : null;
 }

@@ -1,5 +1,6 @@
 import type { PullStateRequest } from "../../shared/rpc/clients.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
+import { copyBytes } from "../memory/copy-bytes.ts";
 import { ROOM_OFFSET } from "./chunk.ts";
 
 /** A worker's state image as its server sees it. */
@@ -62,7 +63,7 @@ export async function serveState(
     buffer.fill(0, 0, PIECE_HEADER);
     buffer.writeBigUInt64LE(BigInt(at), 0);
     buffer.writeBigUInt64LE(arithmetic.xxh64(base, length), 8);
-    buffer.set(new Uint8Array(arithmetic.memory.buffer, base, length), PIECE_HEADER);
+    copyBytes(buffer, PIECE_HEADER, Buffer.from(arithmetic.memory.buffer, base, length));
     if (stepNow() !== step) return "moved";
     room.free = new Promise<void>((resolve) => call.write(buffer.subarray(0, PIECE_HEADER + length), resolve));
   }

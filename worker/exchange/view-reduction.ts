@@ -3,6 +3,7 @@ import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { Incarnation, View } from "../../shared/protocol/view.ts";
 import type { Arithmetic } from "../arithmetic/arithmetic.ts";
 import type { NodeBuffer } from "../compute/step.ts";
+import { copyBytes } from "../memory/copy-bytes.ts";
 import { type HashedVector, ofStep } from "../memory/plan.ts";
 import { touch } from "../memory/touch.ts";
 import { type Chunk, MAX_BLOCKS, type WireFormat } from "./chunk.ts";
@@ -172,11 +173,9 @@ export class ViewReduction {
   private store(chunk: Chunk, target: number, table: number): boolean {
     const { arithmetic, scratch } = this;
     const floats = chunk.blocks * BLOCK;
-    const bytes = new Uint8Array(arithmetic.memory.buffer);
-    if (chunk.wire === "bf16") {
-      bytes.set(chunk.payload, scratch);
-      arithmetic.unpackBf16(target, scratch, floats);
-    } else bytes.set(chunk.payload, target);
+    const bytes = Buffer.from(arithmetic.memory.buffer);
+    copyBytes(bytes, chunk.wire === "bf16" ? scratch : target, chunk.payload);
+    if (chunk.wire === "bf16") arithmetic.unpackBf16(target, scratch, floats);
     arithmetic.blockHashes(target, floats, table);
     return chunk.hashes.equals(bytes.subarray(table, table + chunk.hashes.length));
   }
