@@ -44,10 +44,23 @@ const program = [
   .map((url) => fileURLToPath(url))
   .find((path) => existsSync(path))!;
 
+/** An interrupted comparison leaves no peer behind: each has a process group of its own. */
+let group: number | undefined;
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => {
+    if (group !== undefined) process.kill(-group, "SIGKILL");
+    process.exit(130);
+  });
+
 async function peer(what: string, options: Record<string, string | number>): Promise<PeerResult> {
   const given = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const env = { ...process.env, OMP_NUM_THREADS: "1" };
-  const child = spawn(values.python, [program, what, ...given], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(values.python, [program, what, ...given], {
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
+  });
+  group = child.pid;
   let [out, said] = ["", ""];
   child.stdout.on("data", (text) => {
     out += text;
@@ -56,6 +69,7 @@ async function peer(what: string, options: Record<string, string | number>): Pro
     said = (said + text).slice(-600);
   });
   const code = await new Promise((resolve, reject) => child.once("error", reject).once("close", resolve));
+  group = undefined;
   if (code !== 0) throw new Error(`The peer ended with exit code ${code}: ${said}`);
   return JSON.parse(out.trim().split("\n").at(-1)!) as PeerResult;
 }
