@@ -93,10 +93,10 @@ export class Chronicle {
   }
 
   /** It is recorded that final steps from this one on do not count any more. */
-  truncate(steps: number): void {
+  truncate(steps: number, keepsValidations = false): void {
     this.#scalars.truncate(steps, Date.now());
     this.#parts.account.history.truncate(steps);
-    this.#withRoom("validations.ndjson", () => this.#validations.truncate(steps));
+    if (!keepsValidations) this.#withRoom("validations.ndjson", () => this.#validations.truncate(steps));
   }
 
   /** Brings steps.ndjson and validations.ndjson in line with the records, as far as there is room: the next reign does it again. */

@@ -89,6 +89,7 @@ export async function runCoordinator(
     keep: place.checkpoint.keep,
     term: store.term,
     recorded: folded.checkpoints,
+    validated: validation?.patience == null ? null : (folded.best?.step ?? null),
     checkRuling: () => store.checkRuling(),
     warn: (line) => chronicle.note(line),
   });

@@ -15,7 +15,7 @@ import {
   type Outcome,
 } from "./machine/state.ts";
 import { addLoss, type FoldedHistory, type LossSum, meanLoss } from "./records/history.ts";
-import { type DurableRecord, finalRecord } from "./records/record.ts";
+import { type DurableRecord, finalRecord, validationRecord } from "./records/record.ts";
 import type { Store } from "./records/term-files.ts";
 import type { Sessions } from "./sessions.ts";
 import { WORKER_CALLS, type WorkerCalls } from "./worker-calls.ts";
@@ -24,7 +24,10 @@ export interface RulerParts {
   readonly config: Config;
   readonly store: Store;
   readonly history: FoldedHistory;
-  readonly checkpoints: Pick<CheckpointStore, "write" | "recorded" | "usable" | "newestUsable" | "cutBack">;
+  readonly checkpoints: Pick<
+    CheckpointStore,
+    "write" | "recorded" | "usable" | "newestUsable" | "cutBack" | "validated"
+  >;
   readonly chronicle: Pick<Chronicle, "event" | "final" | "validation" | "truncate" | "note">;
   readonly testImages: number;
   /** A person started the run again; default: this reign follows a crash. */
@@ -221,10 +224,8 @@ export class Ruler {
         return [{ kind: "view", view: action.view as never, base: action.base, reason: action.reason, time }];
       case "recordFinal":
         return action.entries.map((entry) => finalRecord(entry, time));
-      case "recordValidation": {
-        const { loss, ...rest } = action.validation;
-        return [{ kind: "validation", ...rest, loss: Number.isFinite(loss) ? loss : null, time }];
-      }
+      case "recordValidation":
+        return [validationRecord(action.validation, time)];
       case "recordFirst":
         // Facts came with the same message.
         return [
@@ -239,7 +240,11 @@ export class Ruler {
 
   #onRecorded(action: MachineAction): void {
     if (action.kind === "recordTruncate") this.#truncated(action.tip.step);
-    if (action.kind === "recordValidation") this.#parts.chronicle.validation(action.validation, Date.now());
+    if (action.kind === "recordValidation") {
+      const { best, settings } = this.state;
+      if (settings.validation?.patience != null) this.#parts.checkpoints.validated(best?.step ?? null);
+      this.#parts.chronicle.validation(action.validation, Date.now());
+    }
     if (action.kind === "recordView") this.faults.at(action.view.predecessor === null ? "change" : "plan");
     if (action.kind !== "recordFinal") return;
     for (const entry of action.entries) {
@@ -250,9 +255,9 @@ export class Ruler {
     this.faults.at("step");
   }
 
-  #truncated(step: number): void {
+  #truncated(step: number, keepsValidations = false): void {
     this.#recordedStep = step;
-    this.#parts.chronicle.truncate(step);
+    this.#parts.chronicle.truncate(step, keepsValidations);
   }
 
   #perform(action: MachineAction): void | Promise<void> {
@@ -264,7 +269,7 @@ export class Ruler {
       case "close":
         return this.#sessions?.close(action.incarnation);
       case "retreat":
-        return this.#retreat(action.before, action.reason);
+        return this.#retreat(action);
       case "storeCheckpoint":
         this.#storing = this.#storeCheckpoint(action);
         return;
@@ -302,16 +307,16 @@ export class Ruler {
   }
 
   /** Cuts the line back to a checkpoint. Nobody follows: the run ends. */
-  async #retreat(before: number, reason: string): Promise<void> {
+  async #retreat({ before, reason, keepsValidations }: Extract<MachineAction, { kind: "retreat" }>): Promise<void> {
     const { checkpoints, chronicle, store } = this.#parts;
     // The one that is just being written may be the one to go back to.
     await this.#storing;
     const record = await checkpoints.newestUsable(before);
     if (record === null) return chronicle.note(`There is no checkpoint of step ${before} or before to go back to.`);
     const { tip } = record;
-    await store.append([{ kind: "truncate", tip }]);
+    await store.append([{ kind: "truncate", tip, ...(keepsValidations === true ? { keepsValidations } : {}) }]);
     chronicle.event({ type: "fallback", fromStep: this.#recordedStep, toStep: tip.step, reason });
-    this.#truncated(tip.step);
+    this.#truncated(tip.step, keepsValidations);
     this.#cutBackTo = tip.step;
     checkpoints.cutBack(tip.step);
   }

@@ -47,11 +47,11 @@ export class LiveState {
   }
 
   /** What a server hands out of it and of the snapshot, which is at this step. */
-  source(snapshotStep: () => number | null): StateSource {
+  source(snapshotStep: () => number | null, heldStep: () => number | null): StateSource {
     const { arithmetic, ready } = this.#parts;
-    const { state, snapshot } = ready.plan;
-    const addresses = { live: state.address, snapshot: snapshot.address, bytes: state.bytes };
-    return { arithmetic, ...addresses, liveStep: () => this.step(), snapshotStep };
+    const { state, snapshot, held } = ready.plan;
+    const addresses = { live: state.address, snapshot: snapshot.address, held: held?.address ?? null };
+    return { arithmetic, ...addresses, bytes: state.bytes, liveStep: () => this.step(), snapshotStep, heldStep };
   }
 
   /** The step at which the live state is at rest; null while an update runs or the state is not whole. */

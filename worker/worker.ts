@@ -1,4 +1,5 @@
 import type { Config } from "../shared/config/schema.ts";
+import { validationSettings } from "../shared/config/validation.ts";
 import { sentenceOf } from "../shared/errors.ts";
 import type { CoordinatorMessage, Progress, StepPhase } from "../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
@@ -112,11 +113,7 @@ export class LockstepWorker {
       (event) => this.dispatch(event),
     );
     const post = (request: ComputeRequest) => compute.post(request);
-    this.held = new HeldState(
-      config.place.validation?.everySteps ?? null,
-      ({ step }) => post({ kind: "hold", step }),
-      (tip) => hooks.send({ kind: "held", tip }),
-    );
+    this.held = HeldState.of(config, ready.plan, post, (message) => hooks.send(message));
     this.state = new LiveState({
       run: config.runId,
       ready,
@@ -145,7 +142,10 @@ export class LockstepWorker {
     server.serve({
       run: config.runId,
       exchange: this.exchange,
-      state: this.state.source(() => this.snapshots.step),
+      state: this.state.source(
+        () => this.snapshots.step,
+        () => this.held.step,
+      ),
       entriesAt: (step) =>
         this.state.step() === step ? { lineage: this.member.tip.lineage, entries: this.member.kept } : null,
     });
@@ -156,16 +156,14 @@ export class LockstepWorker {
     if (message.kind === "snapshot") this.snapshots.want(this.member.tip, this.member.idle);
     else if (message.kind === "discard") this.snapshots.discard(message.step);
     else if (message.kind === "validationDone") this.held.done(message.step);
-    else if (message.kind === "validate") this.predict(message, this.config.place.validation?.batch);
+    else if (message.kind === "validate") this.predict(message, validationSettings(this.config)?.batch);
     else if (message.kind === "evaluate") {
       const size = this.config.place.evaluation?.batch;
       for (const batch of message.batches) this.predict({ kind: "evaluate", batch }, size);
     }
     this.dispatch({ kind: "coordinator", message });
     if (message.kind === "plan") this.faults.at("plan");
-    if (message.kind !== "welcome") return;
-    this.dispatch({ kind: "reconnected" });
-    this.held.again();
+    if (message.kind === "welcome") this.dispatch({ kind: "reconnected" });
   }
 
   leave(reason: string): void {
@@ -206,6 +204,7 @@ export class LockstepWorker {
     this.clock.saw(event, performance.now());
     this.trace?.saw(event);
     if (event.kind === "restored") this.held.reached(event.tip);
+    else if (event.kind === "reconnected") this.held.again();
     for (const action of advance(this.member, event)) this.perform(action);
   }
 
@@ -348,6 +347,8 @@ export class LockstepWorker {
           () => this.hooks.send({ kind: "evaluated", batch: reply.batch }),
           (error: unknown) => this.crash("LS_PREDICTIONS", sentenceOf(error)),
         );
+      case "held":
+        return this.held.kept(reply.step);
       case "validated":
         return this.hooks.send(reply);
       case "failed":

@@ -19,6 +19,8 @@ export interface CheckpointOptions {
   readonly term: number;
   /** Recorded checkpoints, oldest first. */
   readonly recorded: readonly CheckpointRecord[];
+  /** Step of the state that was validated best, where the run may end there. */
+  readonly validated?: number | null;
   /** Throws where this coordinator does not rule any more: nothing of the new ruler's is replaced then. */
   checkRuling(): void;
   /** One line for people. */
@@ -38,11 +40,13 @@ export class CheckpointStore {
   readonly #options: CheckpointOptions;
   readonly #files: CheckpointFiles;
   #recorded: CheckpointRecord[];
+  #validated: number | null;
   /** What was verified, by file: it is not hashed again while the file has not been touched. */
   readonly #verified = new Map<string, string>();
 
   constructor(options: CheckpointOptions) {
     this.#options = options;
+    this.#validated = options.validated ?? null;
     this.#files = options.files ?? checkpointDirectory(options.directory);
     this.#recorded = options.recorded.filter(({ file }) => this.#files.look(file) !== null);
     this.#sweep();
@@ -90,6 +94,11 @@ export class CheckpointStore {
     this.#recorded = [...this.#recorded.filter(({ tip }) => tip.step !== record.tip.step), record];
     this.#verified.set(record.file, this.#stamp(record.file) ?? "");
     this.#forgetOld();
+  }
+
+  /** The checkpoint of this step stays as the best one from now on; null: which is best the training loss says. */
+  validated(step: number | null): void {
+    this.#validated = step;
   }
 
   /**
@@ -169,7 +178,7 @@ export class CheckpointStore {
   }
 
   #forgetOld(): void {
-    this.#keep(retained(this.#recorded, this.#options.keep));
+    this.#keep(retained(this.#recorded, this.#options.keep, this.#validated));
   }
 
   #keep(kept: CheckpointRecord[]): void {
@@ -183,7 +192,7 @@ export class CheckpointStore {
   }
 
   #writeManifest(): void {
-    const best = bestOf(this.#recorded);
+    const best = this.#recorded.find(({ tip }) => tip.step === this.#validated) ?? bestOf(this.#recorded);
     const manifest = this.#recorded.map((record) => ({ ...record, best: record === best }));
     try {
       this.#files.replace(MANIFEST, `${JSON.stringify(manifest, null, 2)}\n`);

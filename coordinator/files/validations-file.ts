@@ -46,7 +46,7 @@ export class ValidationsFile {
       if (record.kind === "validation") {
         const { loss, time, ...rest } = record;
         this.#lines.set(record.step, this.#line({ ...rest, loss: loss ?? Number.NaN }, time));
-      } else if (record.kind === "truncate") this.#forget(record.tip.step);
+      } else if (record.kind === "truncate" && record.keepsValidations !== true) this.#forget(record.tip.step);
     }
     if (this.#lines.size > 0) this.write();
   }

@@ -20,6 +20,8 @@ const LONGEST_CHECKPOINT_PAUSE = 60_000;
  */
 export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
   const { state } = turn;
+  // The line may have been cut back to where the run ended.
+  if (state.phase === "finished") return;
   const accepted: LedgerEntry[] = [];
   for (const entry of entries) {
     const at = state.ledger?.step ?? 0;
@@ -29,6 +31,7 @@ export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
       turn.actions.push({ kind: "recordTruncate", tip: parent });
       state.skipped = 0;
       state.validated = Math.min(state.validated, entry.step);
+      if (state.best !== null && state.best.step > entry.step) state.best = null;
       state.validating = null;
       for (const step of [...state.recent.keys()]) if (step > entry.step) state.recent.delete(step);
     } else if (entry.step !== at) continue;
@@ -211,7 +214,7 @@ export function finishIfDue(turn: Turn): void {
   if (state.ledger?.step !== tip.step) return;
   state.recent.set(tip.step, tip);
   const pending = pendingValidation(state);
-  if (pending !== null && pending < tip.step) {
+  if (pending !== null && (pending < tip.step || pending === state.settings.totalSteps)) {
     if (state.validating !== null && turn.now - state.validating.since > state.settings.timing.sayAgain)
       waitFor(turn, `the state of step ${pending} is still being validated`);
     return;

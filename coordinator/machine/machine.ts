@@ -36,7 +36,7 @@ import {
   type WorkerEntry,
 } from "./state.ts";
 import { mostAccused, stepBudget } from "./suspect.ts";
-import { onHeld, onValidated, validateIfDue } from "./validate.ts";
+import { endAtBest, onHeld, onValidated, validateIfDue } from "./validate.ts";
 import { waitFor, waitOrGiveUp, withMissing } from "./waiting.ts";
 
 /**
@@ -102,12 +102,13 @@ function handle(turn: Turn, event: MachineEvent): void {
 /** What the state calls for, after every event. */
 function decide(turn: Turn): void {
   const { state } = turn;
-  if (endIfNotFinite(turn)) return;
+  if (endIfNotFinite(turn) || endAtBest(turn)) return;
   if (state.change !== null) return tryInstall(turn);
   if (state.installed === null) return formIfDue(turn);
   if (restingDiffer(turn)) return startChange(turn, "states differ at rest");
   planIfDue(turn);
   validateIfDue(turn);
+  if (endAtBest(turn)) return;
   checkpointIfDue(turn);
   finishIfDue(turn);
 }
@@ -155,7 +156,7 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     progress: known?.progress ?? null,
     speed: known?.speed ?? null,
     idle: null,
-    held: null,
+    ...{ held: null, heldBytes: 0 },
     leaving: known?.leaving ?? null,
     leavingAt: known?.leavingAt ?? 0,
     evicted: false,
@@ -243,7 +244,7 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
     case "evaluated":
       return onEvaluated(turn, message.batch);
     case "held":
-      return onHeld(turn, worker, message.tip);
+      return onHeld(turn, worker, message.tip, message.bytes);
     case "validated":
       return onValidated(turn, message);
     case "leaving":

@@ -1,10 +1,11 @@
 import type { Balance, Timing } from "../../shared/config/schema.ts";
+import type { ValidationPlan } from "../../shared/config/validation.ts";
 import type { RUN_PHASES } from "../../shared/metrics/table.ts";
 import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
-import type { Validating, Validation } from "./validate.ts";
+import type { BestState, Validating, Validation } from "./validate.ts";
 import type { Waiting } from "./waiting.ts";
 
 /** What the coordinator's decisions depend on, fixed for one reign. */
@@ -25,7 +26,7 @@ export interface Settings {
   /** Number of fixed evaluation batches; 0 without evaluation. */
   readonly evaluationBatches: number;
   /** States of how many steps are validated, in how many fixed batches; missing or null without validation. */
-  readonly validation?: { readonly everySteps: number; readonly batches: number } | null;
+  readonly validation?: ValidationPlan | null;
   /** A person starts the run again: who was in its last view was let go, or ended with it, and is not missed. */
   readonly resumed?: boolean;
 }
@@ -46,6 +47,9 @@ export interface History {
   readonly validated?: number;
   /** The recorded tip of the step whose validation is due next, where that step is final. */
   readonly validationDue?: Tip | null;
+  /** The best validation of the surviving line, and how many came after it. */
+  readonly best?: BestState | null;
+  readonly sinceBest?: number;
 }
 
 export type MachineEvent =
@@ -72,7 +76,7 @@ export type MachineAction =
   /** Final steps from this one on do not count any more: the run falls back to this tip. */
   | { readonly kind: "recordTruncate"; readonly tip: Tip }
   /** The run ends at its newest usable checkpoint of at most `before` steps; where there is none, where it is. */
-  | { readonly kind: "retreat"; readonly before: number; readonly reason: string }
+  | { readonly kind: "retreat"; readonly before: number; readonly reason: string; readonly keepsValidations?: boolean }
   | { readonly kind: "storeCheckpoint"; readonly from: Incarnation; readonly tip: Tip; readonly bytes: number }
   | { readonly kind: "probe"; readonly incarnation: Incarnation; readonly address: string }
   /** One line for people, events.ndjson and the broadcast. */
@@ -151,6 +155,8 @@ export interface WorkerEntry {
   idle: Standing | null;
   /** The state whose weights it keeps aside for validation; null where it has not said so on its present stream. */
   held: Tip | null;
+  /** Bytes of that state's image, where all of it is kept; else 0. */
+  heldBytes: number;
   leaving: string | null;
   leavingAt: number;
   evicted: boolean;
@@ -234,6 +240,9 @@ export interface MachineState {
   /** The newest step whose validation is recorded or was given up. */
   validated: number;
   validating: Validating | null;
+  best: BestState | null;
+  /** Validations since the best one. */
+  sinceBest: number;
   startedAt: number;
   firstReadyAt: number | null;
   graceUntil: number;
@@ -282,6 +291,8 @@ export function createMachine(settings: Settings, history: History, now: number)
     evaluation: null,
     validated: validatedUntil(settings, history),
     validating: null,
+    best: history.best ?? null,
+    sinceBest: history.sinceBest ?? 0,
     startedAt: now,
     firstReadyAt: null,
     graceUntil: takeOver ? now + 2 * settings.timing.heartbeatTimeout : now,

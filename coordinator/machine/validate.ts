@@ -1,5 +1,6 @@
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
+import { finish } from "./finish.ts";
 import { type MachineState, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
 /**
@@ -29,18 +30,35 @@ export interface Counts {
   readonly loss: number;
 }
 
+/** The state of which most held-out images were recognised; of equal ones the first. */
+export interface BestState {
+  readonly step: number;
+  readonly samples: number;
+  readonly correct: number;
+}
+
+/** More of the images; as many are no gain that a longer run would be worth. */
+export const isBetter = ({ samples, correct }: Omit<Counts, "loss">, best: BestState | null): boolean =>
+  samples > 0 && (best === null || correct * best.samples > best.correct * samples);
+
 /** What was found of one state; samples is 0 where it could not be validated. */
 export interface Validation extends Counts {
   readonly step: number;
   readonly lineage: string;
 }
 
-/** The final step whose validation is not recorded yet; null where none is due. The last step has its evaluation instead. */
+/**
+ * The final step whose validation is not recorded yet; null where none is due. The last step has its evaluation instead,
+ * unless the best state is looked for.
+ */
 export function pendingValidation({ settings, validated, ledger }: MachineState): number | null {
   if (settings.validation == null) return null;
-  const { everySteps } = settings.validation;
-  const step = (Math.floor(validated / everySteps) + 1) * everySteps;
-  return step < settings.totalSteps && step <= (ledger?.step ?? 0) ? step : null;
+  const { totalSteps } = settings;
+  const { everySteps, patience } = settings.validation;
+  const next = (Math.floor(validated / everySteps) + 1) * everySteps;
+  const step = patience === null ? next : Math.min(next, totalSteps);
+  const due = step < totalSteps || (patience !== null && validated < totalSteps);
+  return due && step <= (ledger?.step ?? 0) ? step : null;
 }
 
 /** Gives batches of the validation that is due to whoever holds that state, and records the sum once all are there. */
@@ -69,7 +87,10 @@ export function validateIfDue(turn: Turn): void {
     validating.given.delete(batch);
     validating.queue.unshift(batch);
   }
-  if (validating.results.size === batches) return conclude(turn, validating);
+  if (validating.results.size === batches) {
+    if (isStored(turn, validating, holders)) conclude(turn, validating);
+    return;
+  }
   if (holders.length === 0) return giveUpIfGone(turn, validating);
   validating.goneSince = null;
   const busy = new Set(validating.given.values());
@@ -81,6 +102,51 @@ export function validateIfDue(turn: Turn): void {
     validating.givenAt.set(batch, now);
     send(turn, worker.incarnation, { kind: "validate", step, batch });
   }
+}
+
+/**
+ * Where the run may end at its best state that state is a checkpoint before it counts as the best one: it is pulled from
+ * whoever holds it, and asked of the next one where that fails. Where nobody is left who could, it counts as missed.
+ */
+function isStored(turn: Turn, validating: Validating, holders: readonly WorkerEntry[]): boolean {
+  const { state, now } = turn;
+  const { tip, results } = validating;
+  if (state.settings.validation?.patience == null || !isBetter(sumOf(results), state.best)) return true;
+  if (state.checkpoint?.step === tip.step) return true;
+  if (holders.length === 0) {
+    giveUpIfGone(turn, validating);
+    return false;
+  }
+  validating.goneSince = null;
+  if (now < state.snapshotNotBefore || state.snapshot?.storing === true || state.snapshot?.tip?.step === tip.step)
+    return false;
+  // One of a later state would wait for this validation, and this one for it.
+  if (state.snapshot?.tip != null) send(turn, state.snapshot.from, { kind: "discard", step: state.snapshot.tip.step });
+  state.snapshot = null;
+  const there = holders.filter((worker) => worker.connected);
+  const holder = there[state.checkpointFailures % Math.max(1, there.length)];
+  const bytes = holder?.heldBytes ?? 0;
+  if (holder !== undefined)
+    state.snapshot = { from: holder.incarnation, tip: holder.held, bytes, storing: false, since: now };
+  return false;
+}
+
+/**
+ * After as many validations without a better one as the recipe has patience for, or where a former state was better than the
+ * last, the run ends at its best state: what came after it does not count. True where it did.
+ */
+export function endAtBest(turn: Turn): boolean {
+  const { best, sinceBest, validated, settings } = turn.state;
+  const patience = settings.validation?.patience ?? null;
+  if (patience === null || best === null) return false;
+  const last = validated >= settings.totalSteps && best.step < settings.totalSteps;
+  if (sinceBest < patience && !last) return false;
+  const share = `${((100 * best.correct) / best.samples).toFixed(2)} % of the held-out images`;
+  const reason = `early stop, ${share} after step ${best.step} and no more in ${sinceBest} validations since`;
+  say(turn, { type: "phase", phase: "finishing", detail: reason });
+  turn.actions.push({ kind: "retreat", before: best.step, reason, keepsValidations: true });
+  finish(turn, { kind: "done" });
+  return true;
 }
 
 /** One that came back may have done a batch that was given to nobody else yet. */
@@ -102,8 +168,9 @@ const holds = ({ held }: WorkerEntry, tip: Tip): boolean =>
   held.lineage === tip.lineage &&
   (tip.stateHash === "" || held.stateHash === tip.stateHash);
 
-export function onHeld(turn: Turn, worker: WorkerEntry, tip: Tip): void {
+export function onHeld(turn: Turn, worker: WorkerEntry, tip: Tip, bytes: number): void {
   worker.held = tip;
+  worker.heldBytes = bytes;
   // Steps that are done again after a fall-back pass by states that were validated before.
   if (tip.step <= turn.state.validated) send(turn, worker.incarnation, { kind: "validationDone", step: tip.step });
 }
@@ -118,6 +185,10 @@ export function onValidated(turn: Turn, message: Extract<WorkerMessage, { kind: 
 }
 
 function conclude(turn: Turn, { tip, since, results }: Validating): void {
+  record(turn, { step: tip.step, lineage: tip.lineage, ...sumOf(results) }, since);
+}
+
+function sumOf(results: Validating["results"]): Counts {
   const sum = { samples: 0, correct: 0, loss: 0 };
   // In the order of the batches: sums of floating-point numbers depend on it.
   for (const [, counts] of [...results].sort(([a], [b]) => a - b)) {
@@ -125,7 +196,7 @@ function conclude(turn: Turn, { tip, since, results }: Validating): void {
     sum.correct += counts.correct;
     sum.loss += counts.loss;
   }
-  record(turn, { step: tip.step, lineage: tip.lineage, ...sum }, since);
+  return sum;
 }
 
 /**
@@ -156,6 +227,10 @@ function record(turn: Turn, validation: Validation, since: number): void {
     samples,
     seconds: (now - since) / 1000,
   });
+  if (isBetter(validation, state.best)) {
+    state.best = { step, samples, correct };
+    state.sinceBest = 0;
+  } else if (samples > 0) state.sinceBest += 1;
   state.validated = step;
   state.validating = null;
   state.progressAt = now;

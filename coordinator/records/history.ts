@@ -2,6 +2,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { Tip, View } from "../../shared/protocol/view.ts";
 import type { History } from "../machine/state.ts";
+import { type BestState, isBetter } from "../machine/validate.ts";
 import { type CheckpointRecord, type DurableRecord, type RecordOf, viewOf } from "./record.ts";
 
 /** What a new reign starts from. Its size does not grow with the number of steps. */
@@ -40,7 +41,7 @@ export function foldHistory(records: Iterable<DurableRecord>, validateEvery: num
   let checkpoints: CheckpointRecord[] = [];
   let skipped = 0;
   let since: LossSum = { steps: 0, loss: 0 };
-  let validated = 0;
+  let validations: RecordOf<"validation">[] = [];
   /** Of states that are to be validated, those that were not yet. */
   let due: Tip[] = [];
   for (const record of records) {
@@ -60,7 +61,7 @@ export function foldHistory(records: Iterable<DurableRecord>, validateEvery: num
       case "truncate":
         ledgerTip = record.tip;
         skipped = 0;
-        validated = Math.min(validated, record.tip.step);
+        if (record.keepsValidations !== true) validations = validations.filter(({ step }) => step <= record.tip.step);
         due = due.filter(({ step }) => step <= record.tip.step);
         checkpoints = checkpoints.filter(({ tip }) => tip.step <= record.tip.step);
         break;
@@ -73,7 +74,7 @@ export function foldHistory(records: Iterable<DurableRecord>, validateEvery: num
         break;
       }
       case "validation":
-        validated = record.step;
+        validations.push(record);
         due = due.filter(({ step }) => step > record.step);
         break;
       case "first":
@@ -108,9 +109,22 @@ export function foldHistory(records: Iterable<DurableRecord>, validateEvery: num
     sinceCheckpoint: since,
     stopping,
     ended,
-    validated,
+    ...validatedIn(validations),
     validationDue: due[0] ?? null,
   };
+}
+
+/** Of the validations, oldest first. */
+function validatedIn(validations: readonly RecordOf<"validation">[]) {
+  let best: BestState | null = null as BestState | null;
+  let sinceBest = 0;
+  for (const { step, samples, correct } of validations) {
+    if (isBetter({ samples, correct }, best)) {
+      best = { step, samples, correct };
+      sinceBest = 0;
+    } else if (samples > 0) sinceBest += 1;
+  }
+  return { validated: validations.at(-1)?.step ?? 0, best, sinceBest };
 }
 
 export const addLoss = (sum: LossSum, loss: number | null): LossSum =>

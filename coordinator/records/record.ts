@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View } from "../../shared/protocol/view.ts";
+import type { Validation } from "../machine/validate.ts";
 
 /** What the coordinator makes durable before it acts on it. Times in milliseconds since 1970. */
 const whole = z.number().int().min(0);
@@ -84,7 +85,12 @@ export const recordSchema = z.discriminatedUnion("kind", [
   }),
   finalSchema,
   /** Final steps from this one on do not count any more. */
-  z.object({ kind: z.literal("truncate"), tip: tipSchema }),
+  z.object({
+    kind: z.literal("truncate"),
+    tip: tipSchema,
+    /** The run ended at this step, its best; what was found of later ones stays known. */
+    keepsValidations: z.literal(true).optional(),
+  }),
   checkpointSchema,
   /** Right predictions of held-out images with the state of this step; samples is 0 where it could not be validated. */
   z.object({
@@ -151,6 +157,11 @@ export function finalRecord(entry: LedgerEntry, time: number): RecordOf<"final">
     time,
   };
 }
+
+/** A validation. Its loss may be no number, where the model's weights have diverged. */
+export const validationRecord = ({ loss, ...rest }: Validation, time: number): RecordOf<"validation"> => ({
+  ...{ kind: "validation", ...rest, loss: finite(loss), time },
+});
 
 /** The digest of one shard in a final record's string of all of them. */
 export const digestOf = (digests: string, shard: number): string => digests.slice(16 * shard, 16 * shard + 16);

@@ -81,6 +81,7 @@ export function recipeOptions(command: Command, otherwise: string): Command {
     .option("--seed <k>", `seed of all randomness ${rest}`)
     .option("--shards <v>", `slices of the training set, which bound the workers that help ${rest}`)
     .option("--hold-out <part>", `part of the training images to evaluate on instead of the test images ${rest}`)
+    .option("--patience <n>", `with --hold-out: validations without a better one that end the run at its best ${rest}`)
     .option("--fold <k>", `train on fold K of the data set alone, evaluate on the test images ${rest}`)
     .option("--precision <p>", `auto, float32 or bf16 ${rest}`)
     .option("--execution <mode>", `auto, eager or graph ${rest}`);

@@ -17,6 +17,7 @@ import { findCheckpoint, newestInManifest } from "../../worker/evaluation/checkp
 import { examineMaps } from "../../worker/evaluation/evaluate.ts";
 import type { Faithfulness } from "../../worker/evaluation/faithfulness/result.ts";
 import { eventFacts, stepFacts, validationFacts } from "../../worker/evaluation/history.ts";
+import { predictTasks, runPool } from "../../worker/evaluation/predict-pool.ts";
 import {
   decodePredictions,
   mergePredictions,
@@ -44,7 +45,8 @@ export async function conclude(directory: string): Promise<void> {
     writeJson(join(directory, "summary.json"), summary);
     if (config.place.evaluation === null) return;
     const faithfulness = await examined(directory, config);
-    const accuracy = await report(directory, config, dataset, summary, { mapMethod, faithfulness });
+    const predictions = await predictionsOf(directory, config, dataset);
+    const accuracy = await report(directory, config, dataset, summary, predictions, { mapMethod, faithfulness });
     writeTryPage(join(directory, "model"), config.recipe.flipAveraging, join(directory, "report"));
     writeJson(join(directory, "summary.json"), { ...summary, accuracy });
     // All that they held is in report/predictions.safetensors.
@@ -71,34 +73,36 @@ async function exportFrom(directory: string, config: Config, dataset: Dataset): 
 }
 
 /** Whether the maps are true, asked of the model that was exported, in as many processes as there were workers. */
-async function examined(directory: string, { place, recipe }: Config): Promise<Faithfulness | null> {
+async function examined(directory: string, config: Config): Promise<Faithfulness | null> {
+  const { place, recipe } = config;
   const count = place.evaluation!.examined;
   if (count === 0) return null;
   process.stderr.write(`Examining the maps of ${count} ${evaluatedOn(recipe.trainingPart)} images.\n`);
-  return examineMaps(
-    {
-      checkpoint: findCheckpoint(join(directory, "model")),
-      dataDirectory: place.dataDirectory,
-      part: recipe.trainingPart ?? null,
-      processes: Math.min(place.workers, availableParallelism()),
-      devices: ["cpu"],
-      program: builtProgram("worker/evaluation/predict-main.js"),
-      signal: new AbortController().signal,
-    },
-    count,
-  );
+  return examineMaps(poolOf(directory, config), count);
 }
+
+/** Processes for the model that was exported, as many as there were workers. */
+const poolOf = (directory: string, { place, recipe }: Config) => ({
+  checkpoint: findCheckpoint(join(directory, "model")),
+  dataDirectory: place.dataDirectory,
+  part: recipe.trainingPart ?? null,
+  processes: Math.min(place.workers, availableParallelism()),
+  devices: ["cpu"],
+  program: builtProgram("worker/evaluation/predict-main.js"),
+  signal: new AbortController().signal,
+});
 
 async function report(
   directory: string,
   config: Config,
   dataset: Dataset,
   facts: ReportFacts,
+  predictions: Predictions,
   maps: { readonly mapMethod: MapMethod; readonly faithfulness: Faithfulness | null },
 ) {
   const { temperatureFrom } = config.place;
   const { accuracy } = await buildReport({
-    predictions: predictionsOf(directory, dataset),
+    predictions,
     ...maps,
     heldOut: temperatureFrom === undefined ? null : heldOutPredictions(temperatureFrom, config.recipe),
     images: dataset.test,
@@ -113,12 +117,24 @@ async function report(
   return accuracy;
 }
 
-/** What the workers delivered; or what was made of it, when the report is made again. */
-function predictionsOf(directory: string, dataset: Dataset): Predictions {
+/**
+ * What the workers delivered; or what was made of it, when the report is made again. A run that has ended at a former state
+ * has let them go: that state is evaluated here, by as many processes.
+ */
+async function predictionsOf(directory: string, config: Config, dataset: Dataset): Promise<Predictions> {
   const batches = join(directory, "report", "predictions");
   const file = join(directory, "report", PREDICTIONS_FILE);
   if (!existsSync(batches) && existsSync(file)) return decodePredictions(new Uint8Array(readFileSync(file)), file);
-  return mergePredictions(readBatches(batches), dataset.test.labels);
+  const delivered = [...readBatches(batches)];
+  if (delivered.length > 0) return mergePredictions(delivered, dataset.test.labels);
+  const { count, labels } = dataset.test;
+  process.stderr.write(`Evaluating the state that was best on ${count} images.\n`);
+  const size = config.place.evaluation!.batch;
+  const { results } = await runPool({ ...poolOf(directory, config), size }, predictTasks(count, size));
+  return mergePredictions(
+    results.flatMap((result) => (result.kind === "predicted" ? [result.batch] : [])),
+    labels,
+  );
 }
 
 /** The events that people read of, with their sentence. */

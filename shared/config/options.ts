@@ -38,6 +38,8 @@ const optionsSchema = z
     fold: count(),
     /** Epochs between validations on the held-out images; 0 for none. */
     validateEvery: number(0, 1e6, false, "a number of epochs, or 0"),
+    /** Validations without a better one after which the run ends at its best state; 0: it does not. */
+    patience: number(0, 1e6, true, "a whole number of validations, or 0"),
     precision: choice(["auto", "float32", "bf16"]),
     execution: choice(["auto", "eager", "graph"]),
     exchange: choice(["all", "none"]),

@@ -5,15 +5,12 @@ import type { ConfigFile, ModelFile } from "./files.ts";
 import { type RunOptions, usage } from "./options.ts";
 import { DEFAULT_BALANCE, EXAMINED_IMAGES, type Place, type Recipe } from "./schema.ts";
 import { DEFAULT_TIMING } from "./timing.ts";
+import { VALIDATION_BATCH, validationInterval } from "./validation.ts";
 
 /** What one worker takes besides its vectors: Node, TensorFlow and its working memory for a micro-batch. */
 const WORKER_BYTES = 2 ** 30;
 const EVALUATION_BATCH = 100;
 const KEPT_CHECKPOINTS = 3;
-/** Small, so that no step waits long for a worker that is in the middle of one. */
-const VALIDATION_BATCH = 25;
-/** Validations of a run of which nobody says how many. */
-const VALIDATIONS = 20;
 
 interface PlaceNeeds {
   readonly options: RunOptions;
@@ -75,17 +72,18 @@ export function traceOf({ trace, traceSteps }: RunOptions): Pick<Place, "trace">
 function validationFor(
   { validateEvery, eval: wantsEvaluation }: RunOptions,
   before: Place["validation"],
-  { trainingPart, steps, stepsPerEpoch, exchange }: Recipe,
+  recipe: Recipe,
 ): Place["validation"] {
-  const heldOut = trainingPart?.kind === "holdOut";
+  const heldOut = recipe.trainingPart?.kind === "holdOut";
   if (validateEvery !== undefined && validateEvery > 0 && !heldOut) {
     throw usage("--validate-every needs images that are held out.", "Give --hold-out 0.1 as well.");
   }
-  if (!heldOut || validateEvery === 0 || exchange === "none") return undefined;
+  // The recipe says then how often.
+  if (recipe.earlyStopping !== undefined) return undefined;
+  if (!heldOut || validateEvery === 0 || recipe.exchange === "none") return undefined;
   if (validateEvery === undefined && before !== undefined) return before;
   if (validateEvery === undefined && wantsEvaluation === false) return undefined;
-  const epochs = validateEvery ?? Math.max(1, Math.round(steps / stepsPerEpoch / VALIDATIONS));
-  return { everySteps: Math.max(1, Math.round(epochs * stepsPerEpoch)), batch: before?.batch ?? VALIDATION_BATCH };
+  return { everySteps: validationInterval(validateEvery, recipe), batch: before?.batch ?? VALIDATION_BATCH };
 }
 
 /** How a test set of this many images is evaluated where nobody says otherwise. */

@@ -10,6 +10,7 @@ import { placeOf, standbyNote } from "./place.ts";
 import { DEFAULT_RECIPE, RECIPES } from "./recipes/index.ts";
 import { type Config, configSchema, type Recipe } from "./schema.ts";
 import type { Settings } from "./settings.ts";
+import { VALIDATION_BATCH, validationInterval } from "./validation.ts";
 
 export interface ResolvedConfig {
   readonly config: Config;
@@ -88,6 +89,7 @@ export function resolveConfig(
       mean: perChannel("mean", settings.augmentation.mean ?? dataset.mean, dataset),
       deviation: perChannel("deviation", settings.augmentation.deviation ?? dataset.deviation, dataset),
     },
+    ...earlyStoppingOf(options, fromFile, part, { steps, stepsPerEpoch: perEpoch }),
     ...(settings.mixing === undefined ? {} : { mixing: settings.mixing }),
     ...computingOf(options, settings, machine),
     wire: settings.wire,
@@ -114,6 +116,28 @@ export function trainingPartOf(given: RunOptions, file: ConfigFile | null): Trai
   if (options.holdOut === 0) return null;
   const seed = options.seed ?? file?.recipe.seed ?? baseOf(options, file?.recipe ?? {}).seed;
   return { kind: "holdOut", oneIn: Math.round(1 / options.holdOut), seed };
+}
+
+/**
+ * When the run ends before its last step. A file that says so counts as far as images are held out.
+ * @throws LockstepError LS_USAGE
+ */
+function earlyStoppingOf(
+  { patience: asked, validateEvery }: RunOptions,
+  { earlyStopping: before }: Partial<Recipe>,
+  part: TrainingPart | null,
+  length: Pick<Recipe, "steps" | "stepsPerEpoch">,
+): Pick<Recipe, "earlyStopping"> {
+  const patience = asked ?? before?.patience ?? 0;
+  if (patience === 0) return {};
+  if (part?.kind !== "holdOut") {
+    if (asked === undefined) return {};
+    throw usage("--patience needs images that are held out.", "Give --hold-out 0.1 as well.");
+  }
+  if (validateEvery === 0) throw usage("--patience needs validations.", "Leave --validate-every 0 out.");
+  const kept = validateEvery === undefined ? before?.everySteps : undefined;
+  const everySteps = kept ?? validationInterval(validateEvery, length);
+  return { earlyStopping: { everySteps, batch: before?.batch ?? VALIDATION_BATCH, patience } };
 }
 
 /** The settings of the recipe that is asked for. A file whose recipe has another name says itself what that recipe said. */
@@ -145,6 +169,7 @@ function settingsOf(recipe: Partial<Recipe>): Partial<Settings> {
     steps: _steps,
     learningRates: table,
     exchange: _exchange,
+    earlyStopping: _earlyStopping,
     ...rest
   } = recipe;
   return table === undefined || table.length === 0 ? rest : { ...rest, ...scheduleOf(table) };

@@ -125,6 +125,8 @@ export const recipeSchema = z.strictObject({
   augmentation: augmentationSchema,
   /** Missing where no images are mixed. */
   mixing: mixingSchema.optional(),
+  /** Ends the run at its best validated state after so many validations without a better one; missing where it does not. */
+  earlyStopping: z.strictObject({ everySteps: positive, batch: positive, patience: positive }).optional(),
   precision: z.enum(["float32", "bf16"]),
   execution: z.enum(["eager", "graph"]),
   /** Format of trainable buckets on the wire, rounded at every tree node. */

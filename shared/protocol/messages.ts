@@ -58,8 +58,11 @@ export type WorkerMessage =
   /** A snapshot is held and may be pulled. */
   | { readonly kind: "snapshot"; readonly tip: Tip; readonly bytes: number }
   | { readonly kind: "evaluated"; readonly batch: number }
-  /** The weights of this state are kept aside for its validation; said again on every stream. */
-  | { readonly kind: "held"; readonly tip: Tip }
+  /**
+   * The weights of this state are kept aside for its validation, or (`bytes` above 0) all of it, which may be pulled like a
+   * snapshot; said again on every stream.
+   */
+  | { readonly kind: "held"; readonly tip: Tip; readonly bytes: number }
   /** Of one batch of held-out images, with the weights of this step: right predictions, and the sum of the loss. */
   | {
       readonly kind: "validated";

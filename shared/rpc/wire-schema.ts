@@ -116,7 +116,7 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
   message("restored", { standing }),
   message("snapshot", { tip, bytes: count }),
   message("evaluated", { batch: whole }),
-  message("held", { tip }),
+  message("held", { tip, bytes: count }),
   message("validated", { step: whole, batch: whole, samples: whole, correct: whole, loss: float }),
   message("leaving", { reason: text }),
   message("failed", { code: text, message: text }),

@@ -123,7 +123,7 @@ const workerMessages: Record<WorkerMessage["kind"], fc.Arbitrary<unknown>> = {
   restored: kind("restored", { standing }),
   snapshot: kind("snapshot", { tip, bytes: count }),
   evaluated: kind("evaluated", { batch: u32 }),
-  held: kind("held", { tip }),
+  held: kind("held", { tip, bytes: count }),
   validated: kind("validated", { step: u32, batch: u32, samples: u32, correct: u32, loss: fc.double() }),
   leaving: kind("leaving", { reason: text }),
   failed: kind("failed", { code: text, message: text }),

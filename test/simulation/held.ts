@@ -22,11 +22,13 @@ export class SimHeld {
     const { validateEvery = null, forgetful = false } = worker.world.options;
     this.state = new HeldState(
       validateEvery,
+      null,
       ({ step }) => {
         this.#kept = { step, content: worker.content };
+        worker.later(1, () => this.state.kept(step));
       },
       (tip) => {
-        if (!forgetful) worker.send({ kind: "held", tip });
+        if (!forgetful) worker.send({ kind: "held", tip, bytes: 0 });
         else this.state.done(tip.step);
       },
     );

@@ -220,7 +220,8 @@ export class World {
         balance: { gain: 0.15, steps: 2 },
         checkpointEverySteps: 4,
         evaluationBatches: 0,
-        validation: validateEvery === undefined ? null : { everySteps: validateEvery, batches: BATCHES },
+        validation:
+          validateEvery === undefined ? null : { everySteps: validateEvery, batches: BATCHES, patience: null },
         without: this.without,
       },
       history,

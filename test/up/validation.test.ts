@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { Probe } from "../../deploy/up/probe.ts";
+import type { Recipe } from "../../shared/config/schema.ts";
 import { bitsOf, linesOf, readJson, SMALL_SET, type Summary, summaryOf } from "./runs.ts";
 import { lockstep, type Scratch, scratch, until } from "./support.ts";
 
@@ -78,6 +79,46 @@ test("three workers, one of which is killed, and a killed coordinator find the s
   expect(bitsOf(summaryOf(out))).toEqual(bitsOf(summaryOf(join(place.path, "alone"))));
   const page = readFileSync(join(out, "report", "report.html"), "utf8");
   expect(page).toMatch(/on held-out images accuracy was [\d.]+ % after step 12/);
+}, 120_000);
+
+/** So large that it soon learns nothing more. */
+const rate = ["--lr", "1"];
+
+test("a run with patience ends at its best state, which is the same for one worker and for two of which one is killed", async () => {
+  const stopped = async (name: string, workers: number, strike: (out: string) => Promise<void>) => {
+    const { out, process } = run(name, workers, 0, [
+      "--patience",
+      "2",
+      "--validate-every",
+      "0.667",
+      "--steps",
+      "31",
+      ...rate,
+    ]);
+    await strike(out);
+    expect((await process.ended).code, process.err()).toBe(0);
+    return out;
+  };
+  const alone = await stopped("patient", 1, async () => {});
+  const curve = found(alone) as { step: number; correct: number }[];
+  const best = curve.reduce((most, one) => (one.correct > most.correct ? one : most));
+  expect(curve.map(({ step }) => step)).toEqual(Array.from({ length: curve.length }, (_, i) => 2 * (i + 1)));
+  expect(curve.length - 1 - curve.indexOf(best)).toBe(2);
+  const summary = summaryOf(alone);
+  expect(summary).toMatchObject({ outcome: "done", steps: best.step, samplesPerEpochExact: true });
+  expect((summary.accuracy as { top1: number }).top1).toBeCloseTo(best.correct / 40, 9);
+  expect(linesOf(alone, "steps.ndjson")).toHaveLength(best.step);
+  const { recipe } = readJson(alone, "config.json") as { recipe: Recipe };
+  expect(recipe.earlyStopping).toEqual({ everySteps: 2, batch: 25, patience: 2 });
+
+  const killed = await stopped("patient-2", 2, async (out) => {
+    const probe = Probe.ofDirectory(out, null);
+    await until(async () => ((await probe.status())?.step ?? 0) >= 1);
+    await until(() => probe.inject("worker-1", "kill").then(Boolean, () => false));
+    probe.close();
+  });
+  expect(found(killed)).toEqual(found(alone));
+  expect(bitsOf(summaryOf(killed))).toEqual(bitsOf(summary));
 }, 120_000);
 
 test("without images that are held out there is nothing to validate on", async () => {

@@ -31,7 +31,7 @@ export type ComputeRequest =
   /** Copies the state into the snapshot region. */
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluate"; readonly batch: number }
-  /** Keeps a copy of the weights that would be exported of the state of this step. */
+  /** Keeps a copy of the state of this step, or of the weights that would be exported of it; answers `held`. */
   | { readonly kind: "hold"; readonly step: number }
   /** Predicts a batch of held-out images with the weights that were kept of this step. */
   | { readonly kind: "validate"; readonly step: number; readonly batch: number }
@@ -77,6 +77,7 @@ export type ComputeReply =
   | { readonly kind: "initial"; readonly tip: Tip }
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
+  | { readonly kind: "held"; readonly step: number }
   | ({ readonly kind: "validated"; readonly step: number; readonly batch: number } & BatchCounts)
   | { readonly kind: "pong" }
   /** What a trace shows of the request whose answer follows. */

@@ -1,5 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { recipeHash } from "../../shared/config/canonical.ts";
+import { validationSettings } from "../../shared/config/validation.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
 import { layoutOf } from "../../shared/model/layout.ts";
@@ -58,6 +59,7 @@ async function prepare() {
     shards: recipe.shards,
     optimizer: recipe.optimizer.kind,
     ema: recipe.ema !== null,
+    held: recipe.earlyStopping !== undefined,
     loaderSlots: LOADER_SLOTS,
     loaderBytes: slotLayout(recipe).bytes,
     receiveBytes: 65536,
@@ -207,7 +209,7 @@ function commit(request: Extract<ComputeRequest, { kind: "commit" }>): void {
 }
 
 const exported = () => new Float32Array(memory.buffer, state.ema ?? state.weights, layout.stateFloats);
-const validator = new Validator(tf, parts.model, layout, dataset, config, place.validation?.batch ?? 1);
+const validator = new Validator(tf, parts.model, layout, dataset, config, validationSettings(config)?.batch ?? 1);
 let predictor: Predictor | null = null;
 function evaluate(batch: number): void {
   if (predictor === null) {
@@ -217,6 +219,12 @@ function evaluate(batch: number): void {
   }
   const result = evaluateBatch(predictor, dataset, config, batch, place.evaluation!.batch);
   parentPort!.postMessage({ kind: "evaluated", batch, result } satisfies ComputeReply);
+}
+
+function hold(step: number): void {
+  validator.hold(step, exported());
+  if (memoryPlan.held !== null) arithmetic.copy(memoryPlan.held.address, state.address, state.bytes);
+  reply({ kind: "held", step });
 }
 
 function validate(step: number, batch: number): void {
@@ -247,7 +255,7 @@ function handle(request: ComputeRequest): void {
     case "evaluate":
       return evaluate(request.batch);
     case "hold":
-      return validator.hold(request.step, exported());
+      return hold(request.step);
     case "validate":
       return validate(request.step, request.batch);
     case "inject":

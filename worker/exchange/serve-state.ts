@@ -13,6 +13,9 @@ export interface StateSource {
   /** The step at which the live state is, null while an update runs; likewise the snapshot's. */
   liveStep(): number | null;
   snapshotStep(): number | null;
+  /** Where a state is kept for validation, which is served like a snapshot, and its step; missing or null: nowhere. */
+  readonly held?: number | null;
+  heldStep?(): number | null;
 }
 
 export type StateRange = Omit<PullStateRequest, "run">;
@@ -49,7 +52,12 @@ export async function serveState(
   const { arithmetic } = source;
   if (!(Number.isSafeInteger(from) && Number.isSafeInteger(to) && from >= 0 && from <= to && to <= source.bytes))
     return "noRange";
-  const stepNow = () => (snapshot ? source.snapshotStep() : source.liveStep());
+  const fromHeld = snapshot && source.held != null && source.heldStep?.() === step;
+  const stepNow = () => {
+    if (fromHeld) return source.heldStep?.() ?? null;
+    return snapshot ? source.snapshotStep() : source.liveStep();
+  };
+  const image = fromHeld ? source.held! : snapshot ? source.snapshot : source.live;
   const cancelled = new Promise<void>((resolve) => call.on("cancelled", resolve));
   const rooms = Array.from({ length: IN_FLIGHT }, () => ({ buffer: newRoom(), free: Promise.resolve() }));
   for (let at = from, turn = 0; at < to; at += PIECE_BYTES, turn += 1) {
@@ -58,7 +66,7 @@ export async function serveState(
     if (call.cancelled) return "cancelled";
     if (stepNow() !== step) return "moved";
     const length = Math.min(PIECE_BYTES, to - at);
-    const base = (snapshot ? source.snapshot : source.live) + at;
+    const base = image + at;
     const { buffer } = room;
     buffer.fill(0, 0, PIECE_HEADER);
     buffer.writeBigUInt64LE(BigInt(at), 0);

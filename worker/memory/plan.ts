@@ -41,6 +41,8 @@ export interface MemoryPlan {
   readonly state: StateImage;
   /** Room for a copy of the state image, from which a checkpoint is stored while training goes on. */
   readonly snapshot: Region;
+  /** A state that is kept aside for validation, in the form of the state image; null where weights are enough. */
+  readonly held: Region | null;
   /** Gradient-sized buffers: see nodeBuffers. */
   readonly nodes: readonly HashedVector[];
   /** The reduced vector of even and of odd steps. */
@@ -75,6 +77,8 @@ export interface MemoryNeeds {
   readonly shards: number;
   readonly optimizer: "sgd" | "adamw";
   readonly ema: boolean;
+  /** Whether a whole state is kept aside for validation: the run may end at it. */
+  readonly held?: boolean;
   /** Prepared micro-batches held at a time, and the bytes of one. */
   readonly loaderSlots: number;
   readonly loaderBytes: number;
@@ -127,6 +131,7 @@ export function planMemory(needs: MemoryNeeds): MemoryPlan {
     ema: needs.ema ? firstSlot + slots * trainableFloats * 4 : null,
   };
   const snapshot = region(image.bytes);
+  const held = needs.held === true ? region(image.bytes) : null;
   const nodes = Array.from({ length: nodeBuffers(needs.shards) }, () => hashed(vectorFloats));
   const reduced = [hashed(vectorFloats), hashed(vectorFloats)] as const;
   const checkTable = region(reduced[0].entries * HASH_BYTES).address;
@@ -136,6 +141,7 @@ export function planMemory(needs: MemoryNeeds): MemoryPlan {
     control,
     state,
     snapshot,
+    held,
     nodes,
     reduced,
     checkTable,
