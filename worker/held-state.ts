@@ -45,7 +45,7 @@ export class HeldState {
     return new HeldState(
       validationSettings(config)?.everySteps ?? null,
       earlyStopping === undefined ? null : steps,
-      ({ step }) => post({ kind: "hold", step }),
+      ({ step, stateHash }) => post({ kind: "hold", step, stateHash }),
       (tip) => send({ kind: "held", tip, bytes: held?.bytes ?? 0 }),
     );
   }
@@ -66,9 +66,13 @@ export class HeldState {
     else this.#take(tip);
   }
 
-  /** The copy of this step's state is whole. */
-  kept(step: number): void {
+  /**
+   * The copy of this step's state is whole.
+   * @param sound false: a bit of the state has flipped since its hash was taken, so that it is of no use
+   */
+  kept(step: number, sound: boolean): void {
     if (this.#held?.step !== step) return;
+    if (!sound) return this.done(step);
     this.#kept = true;
     this.again();
   }

@@ -348,7 +348,7 @@ export class LockstepWorker {
           (error: unknown) => this.crash("LS_PREDICTIONS", sentenceOf(error)),
         );
       case "held":
-        return this.held.kept(reply.step);
+        return this.held.kept(reply.step, reply.sound);
       case "validated":
         return this.hooks.send(reply);
       case "failed":

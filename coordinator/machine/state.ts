@@ -45,8 +45,8 @@ export interface History {
   readonly root: string | null;
   /** The newest step whose validation is recorded; missing where none is. */
   readonly validated?: number;
-  /** The recorded tip of the step whose validation is due next, where that step is final. */
-  readonly validationDue?: Tip | null;
+  /** Recorded tips of the final steps whose validation is due, the next one first. */
+  readonly validationDue?: readonly Tip[];
   /** The best validation of the surviving line, and how many came after it. */
   readonly best?: BestState | null;
   readonly sinceBest?: number;
@@ -278,7 +278,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     ledger: history.ledgerTip,
     skipped: history.skipped,
     recent: new Map(
-      [history.ledgerTip, history.validationDue].flatMap((tip) => (tip == null ? [] : [[tip.step, tip]])),
+      [history.ledgerTip, ...(history.validationDue ?? [])].flatMap((tip) => (tip === null ? [] : [[tip.step, tip]])),
     ),
     checkpoint: history.checkpoint,
     snapshot: null,

@@ -67,11 +67,13 @@ export function validateIfDue(turn: Turn): void {
   const step = pendingValidation(state);
   if (step === null) return;
   const batches = state.settings.validation!.batches;
-  if (state.validating?.tip.step !== step) {
-    const tip = state.recent.get(step) ?? [...state.workers.values()].find(({ held }) => held?.step === step)?.held;
-    if (tip == null) return;
+  const known = state.recent.get(step) ?? [...state.workers.values()].find(({ held }) => held?.step === step)?.held;
+  const before = state.validating?.tip;
+  if (before?.step !== step || (before.lineage === "" && known != null)) {
     const queue = Array.from({ length: batches }, (_, batch) => batch);
     const nothing = { given: new Map(), givenAt: new Map(), mute: new Set<Incarnation>(), results: new Map() };
+    // Of a state that neither records nor workers know anybody may still come and tell.
+    const tip = known ?? { step, lineage: "", stateHash: "" };
     state.validating = { tip, since: now, queue, ...nothing, goneSince: null };
   }
   const validating = state.validating!;

@@ -24,6 +24,8 @@ export interface LossSum {
 
 /** Views of older terms that may still run somewhere. */
 const RECENT_VIEWS = 8;
+/** A run holds its steps back where more than one waits. */
+const MOST_DUE = 64;
 /** Files of older ones were deleted long ago. */
 const RECENT_CHECKPOINTS = 1024;
 
@@ -110,7 +112,7 @@ export function foldHistory(records: Iterable<DurableRecord>, validateEvery: num
     stopping,
     ended,
     ...validatedIn(validations),
-    validationDue: due[0] ?? null,
+    validationDue: due.slice(0, MOST_DUE),
   };
 }
 

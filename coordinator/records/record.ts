@@ -96,7 +96,8 @@ export const recordSchema = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("validation"),
     step: whole,
-    lineage,
+    /** Empty where nobody was left who knew it. */
+    lineage: z.string().regex(/^([0-9a-f]{64})?$/),
     samples: whole,
     correct: whole,
     /** Sum over the images in nats; null where it is not finite. */

@@ -143,7 +143,7 @@ test("where nobody is left who could hold the state it is given up after a while
 });
 
 test("a coordinator that takes over goes on with the validation that was due, and lets go whoever still holds an older state", () => {
-  const history = historyAt(23, { validated: 10, validationDue: tipAt(20), checkpoint: tipAt(15) });
+  const history = historyAt(23, { validated: 10, validationDue: [tipAt(20)], checkpoint: tipAt(15) });
   const cluster = new Cluster({ ...SETTINGS, workers: 1 }, history);
   cluster.at = 23;
   cluster.join("a");
@@ -151,6 +151,21 @@ test("a coordinator that takes over goes on with the validation that was due, an
   expect(done(cluster)).toEqual(["a 10"]);
   holds(cluster, "a", 20);
   expect(asked(cluster)).toEqual(["a 0"]);
+});
+
+test("of a state of which neither records nor workers know, a coordinator gives up in the end", () => {
+  const history = historyAt(23, { validated: 0, validationDue: [], checkpoint: tipAt(10) });
+  const cluster = new Cluster({ ...SETTINGS, workers: 1 }, history);
+  cluster.at = 23;
+  cluster.join("a");
+  for (let waited = 0; waited < 20_000; waited += 250) {
+    cluster.tick(250);
+    cluster.beat({ a: 10 });
+  }
+  expect(recorded(cluster).map(({ step, samples }) => [step, samples])).toEqual([
+    [10, 0],
+    [20, 0],
+  ]);
 });
 
 test("a fork, or a run that validates from now on, does not wait for states before its checkpoint; the checkpoint's own is due", () => {
@@ -185,10 +200,13 @@ test("the records say what is validated and what is due, also after the line was
   });
   const line = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => final(from + i));
   const records = [...line(0, 12), validation(10), ...line(12, 31)];
-  expect(foldHistory(records, 10)).toMatchObject({ validated: 10, validationDue: { step: 20, lineage: hex(20) } });
+  expect(foldHistory(records, 10)).toMatchObject({
+    validated: 10,
+    validationDue: [{ step: 20, lineage: hex(20) }, { step: 30 }],
+  });
   const cut: DurableRecord = { kind: "truncate", tip: { step: 8, lineage: hex(8), stateHash: "" } };
-  expect(foldHistory([...records, cut], 10)).toMatchObject({ validated: 0, validationDue: null });
-  expect(foldHistory([...records, cut, ...line(8, 11)], 10)).toMatchObject({ validationDue: { step: 10 } });
+  expect(foldHistory([...records, cut], 10)).toMatchObject({ validated: 0, validationDue: [] });
+  expect(foldHistory([...records, cut, ...line(8, 11)], 10)).toMatchObject({ validationDue: [{ step: 10 }] });
 });
 
 describe("with patience", () => {

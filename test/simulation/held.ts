@@ -23,9 +23,10 @@ export class SimHeld {
     this.state = new HeldState(
       validateEvery,
       null,
-      ({ step }) => {
+      ({ step, stateHash }) => {
         this.#kept = { step, content: worker.content };
-        worker.later(1, () => this.state.kept(step));
+        const sound = worker.world.line.hash(worker.content) === stateHash;
+        worker.later(1, () => this.state.kept(step, sound));
       },
       (tip) => {
         if (!forgetful) worker.send({ kind: "held", tip, bytes: 0 });

@@ -58,6 +58,6 @@ export function historyOf(records: readonly DurableRecord[], root: Tip, validate
     fingerprint: first === null ? null : ["f"],
     root: first === null ? null : "root",
     validated,
-    validationDue: due[0] ?? null,
+    validationDue: due,
   };
 }

@@ -32,7 +32,7 @@ export type ComputeRequest =
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluate"; readonly batch: number }
   /** Keeps a copy of the state of this step, or of the weights that would be exported of it; answers `held`. */
-  | { readonly kind: "hold"; readonly step: number }
+  | { readonly kind: "hold"; readonly step: number; readonly stateHash: string }
   /** Predicts a batch of held-out images with the weights that were kept of this step. */
   | { readonly kind: "validate"; readonly step: number; readonly batch: number }
   | { readonly kind: "inject"; readonly fault: Fault }
@@ -77,7 +77,8 @@ export type ComputeReply =
   | { readonly kind: "initial"; readonly tip: Tip }
   | { readonly kind: "snapshot"; readonly tip: Tip }
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
-  | { readonly kind: "held"; readonly step: number }
+  /** Not `sound`: the state had another hash by then. */
+  | { readonly kind: "held"; readonly step: number; readonly sound: boolean }
   | ({ readonly kind: "validated"; readonly step: number; readonly batch: number } & BatchCounts)
   | { readonly kind: "pong" }
   /** What a trace shows of the request whose answer follows. */

@@ -221,10 +221,11 @@ function evaluate(batch: number): void {
   parentPort!.postMessage({ kind: "evaluated", batch, result } satisfies ComputeReply);
 }
 
-function hold(step: number): void {
+function hold(step: number, stateHash: string): void {
   validator.hold(step, exported());
   if (memoryPlan.held !== null) arithmetic.copy(memoryPlan.held.address, state.address, state.bytes);
-  reply({ kind: "held", step });
+  // It may have waited for long: a bit that has flipped since is in the copy too.
+  reply({ kind: "held", step, sound: hashState() === stateHash });
 }
 
 function validate(step: number, batch: number): void {
@@ -255,7 +256,7 @@ function handle(request: ComputeRequest): void {
     case "evaluate":
       return evaluate(request.batch);
     case "hold":
-      return hold(request.step);
+      return hold(request.step, request.stateHash);
     case "validate":
       return validate(request.step, request.batch);
     case "inject":
