@@ -108,7 +108,7 @@ const cluster = await Cluster.start({
   images: 320,
   workers: 2,
   checkpointEvery: 100,
-  node: ["--expose-gc", "--import", fileURLToPath(new URL("./memory/heap-probe.mjs", import.meta.url))],
+  node: ["--import", fileURLToPath(new URL("./memory/heap-probe.mjs", import.meta.url))],
   env: { LOCKSTEP_HEAP_FOLDER: folder },
 });
 try {
