@@ -50,10 +50,16 @@ export class DialBack {
     this.#parts = parts;
   }
 
-  /** @throws LockstepError LS_MALFORMED, LS_BUSY */
-  async ask(request: ReachRequest): Promise<ReachReply> {
+  /**
+   * @param caller whose certificate came with the call; null where that names nobody. Admission waits for answers about
+   * workers that join: nobody has them given about another one
+   * @throws LockstepError LS_MALFORMED, LS_NOT_ALLOWED, LS_BUSY
+   */
+  async ask(request: ReachRequest, caller: Incarnation | null): Promise<ReachReply> {
     const { success, data } = requestSchema.safeParse(request);
     if (!success) throw new LockstepError("LS_MALFORMED", "This is no address to dial.");
+    if (caller !== null && caller !== data.incarnation)
+      throw new LockstepError("LS_NOT_ALLOWED", "A worker has itself dialled back, and nobody else.");
     if (this.#asked.size >= MOST_AT_ONCE) throw new LockstepError("LS_BUSY", "Others are being dialled; ask again.");
     const { address } = data;
     const incarnation = data.incarnation as Incarnation;

@@ -103,7 +103,9 @@ export class CoordinatorServer {
         handlers.stop(detail);
         return { ok: true, message: "the run stops after the step under way" };
       }),
-      reach: unaryFor<ReachRequest>(["worker"], (request) => handlers.dialBack.ask(request)),
+      reach: unaryFor<ReachRequest>(["worker"], (request, peer) =>
+        handlers.dialBack.ask(request, peer?.incarnation ?? null),
+      ),
       renew: unaryFor<RenewRequest>(["worker"], (request, peer) => {
         if (security === null || peer === null)
           throw new LockstepError("LS_NOT_SECURED", "This run has no certificates.");

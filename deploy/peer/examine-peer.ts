@@ -115,7 +115,7 @@ async function examineRun(
       ...(await workerFindings(run, trust)),
     ];
   } catch (error) {
-    return [finding("run", false, whyOf(error), FIREWALL)];
+    return [finding("run", false, whyOf(error), (error instanceof LockstepError && error.hint) || FIREWALL)];
   } finally {
     client.close();
     gate?.close();

@@ -8,9 +8,10 @@ import { examinePeer } from "../../deploy/peer/examine-peer.ts";
 import { splitAddress } from "../../shared/process/addresses.ts";
 import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation } from "../../shared/protocol/view.ts";
+import { type ReachReply, unary } from "../../shared/rpc/clients.ts";
 import { formatLink } from "../../shared/security/join-link.ts";
 import { lockstep } from "../up/support.ts";
-import { A, B, HOUR, scratchDirectory, secured } from "./support.ts";
+import { A, B, dial, failure, HOUR, scratchDirectory, secured } from "./support.ts";
 
 const RUN = { run: "r", term: 1, phase: "train", step: 3, steps: 9, stepsPerEpoch: 3 };
 const worker = (name: string, address: string) => ({ name, address, incarnation: A });
@@ -55,6 +56,14 @@ test("a machine that is not reached from there is named with the address that wa
     detail: expect.stringMatching(/not all reach this machine at 127\.0\.0\.9:\d+: the coordinator: .*ECONNREFUSED/),
     mend: expect.stringContaining("firewall"),
   });
+});
+
+test("an address that nobody can dial is mended by what is wrong with it, not by firewalls", async () => {
+  const { address, token } = await secured({}, { ...RUN, workers: [] });
+  const findings = await examinePeer({ address, token: token() }, { advertise: "0.0.0.0" });
+  const lack = findings.find(({ state }) => state === "missing");
+  expect(lack).toMatchObject({ detail: expect.stringContaining("--advertise 0.0.0.0 is no address") });
+  expect(lack?.mend).not.toContain("firewall");
 });
 
 test("without a token one way is examined, and a token that does not count is named", async () => {
@@ -105,15 +114,15 @@ test("a coordinator dials what looks like an address, with its workers, for some
   });
   const incarnation = "0123456789abcdef" as Incarnation;
   for (const address of ["", "host", "host:99999", "[::1:5", `${"a".repeat(400)}:1`])
-    await expect(back.ask({ address, incarnation })).rejects.toMatchObject({ code: "LS_MALFORMED" });
-  await expect(back.ask({ address: "h:1", incarnation: "x" })).rejects.toMatchObject({ code: "LS_MALFORMED" });
+    await expect(back.ask({ address, incarnation }, null)).rejects.toMatchObject({ code: "LS_MALFORMED" });
+  await expect(back.ask({ address: "h:1", incarnation: "x" }, null)).rejects.toMatchObject({ code: "LS_MALFORMED" });
   expect(sent).toEqual([]);
-  const asked = [1, 2, 3, 4].map((port) => back.ask({ address: `h:${port}`, incarnation }));
+  const asked = [1, 2, 3, 4].map((port) => back.ask({ address: `h:${port}`, incarnation }, null));
   expect(sent.slice(-2)).toEqual([
     [A, { kind: "dial", incarnation, address: "h:4" }],
     [B, { kind: "dial", incarnation, address: "h:4" }],
   ]);
-  await expect(back.ask({ address: "h:5", incarnation })).rejects.toMatchObject({ code: "LS_BUSY" });
+  await expect(back.ask({ address: "h:5", incarnation }, null)).rejects.toMatchObject({ code: "LS_BUSY" });
   answer("refused");
   // Answers of somebody else, about somebody else, or given twice, are none.
   back.dialled("f".repeat(16) as Incarnation, { kind: "dialled", incarnation, failure: "" });
@@ -128,12 +137,23 @@ test("a worker that does not answer is not waited for without end, and speaks fo
   const parts = { dial: async () => null, workers: () => [{ incarnation: A, name: "a" }], send() {}, nats: null };
   const back = new DialBack({ ...parts, patience: 1 });
   for (let i = 0; i < 6; i++)
-    expect(await back.ask({ address: "h:1", incarnation: B })).toEqual({
+    expect(await back.ask({ address: "h:1", incarnation: B }, null)).toEqual({
       failure: "",
       nats: "",
       workers: 0,
       failures: [],
     });
+});
+
+test("a worker has itself dialled and nobody else, since answers about others let those in", async () => {
+  const { address, join } = await secured({}, { ...RUN, workers: [] });
+  const client = dial(address, await join(A));
+  const ask = (incarnation: string) =>
+    unary<ReachReply>((done) =>
+      client.reach({ address: "127.0.0.1:1", incarnation }, { deadline: Date.now() + 10_000 }, done),
+    );
+  expect(await failure(ask(B))).toBe("LS_NOT_ALLOWED");
+  expect((await ask(A)).failure).toContain("ECONNREFUSED");
 });
 
 test("the command: a line for each finding, the link out of a file, exit code 3 where something lacks", async () => {
