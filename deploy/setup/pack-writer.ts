@@ -54,7 +54,8 @@ const OTHER_BYTES = 300e6;
 export async function writePack(show: SetupDisplay, directory: string, options: PackOptions): Promise<string> {
   const wait = () => show.message(`Another process packs into ${directory}; waiting for it.`);
   try {
-    return await withLock(directory, wait, () => write(show, directory, options));
+    // Inside the folder: it may be the top of a memory stick, beside which nobody may write.
+    return await withLock(join(directory, SUMS), wait, () => write(show, directory, options));
   } catch (error) {
     throw diskFull(error);
   }

@@ -69,6 +69,20 @@ test("a pack sets a machine up without network, compiler or nats-server; every f
   await setUpFrom(from.show, new Pack(directory), ["cpu"], there);
 });
 
+test("a pack may be the top of a disk: what lies beside the folder neither holds it up nor is touched", async () => {
+  const { from, directory, write } = await packed();
+  // Any lock beside it would have this name.
+  const beside = `${directory}.lock`;
+  writeTree(beside, { "mine.txt": "kept" });
+  vi.unstubAllEnvs();
+  vi.stubEnv("PIP_INDEX_URL", `${from.origin}/simple`);
+  const said = vi.spyOn(from.show, "message");
+  await write();
+  expect(said.mock.calls.flat().filter((text) => text.includes("waiting for it"))).toEqual([]);
+  expect(readdirSync(beside)).toEqual(["mine.txt"]);
+  expect(readdirSync(directory).filter((name) => name.endsWith(".lock"))).toEqual([]);
+});
+
 test("what is damaged, missing, or not a whole pack is refused with a sentence, and nothing half-done stays", async () => {
   const { from, directory, there, cache, write } = await packed();
   const wheel = join(directory, "wheels", there.wheels.cpu.wheels[0]!.filename);
