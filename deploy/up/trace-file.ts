@@ -23,6 +23,11 @@ export function checkTraceFile({ trace }: Pick<Place, "trace">): void {
   }
 }
 
-/** The trace that a life of a run has left; null where there is none. */
-export const traceFileOf = ({ trace }: Pick<Place, "trace">): string | null =>
-  trace !== undefined && existsSync(trace.file) ? trace.file : null;
+/**
+ * The trace that a life of a run has left; null where there is none, also where the file is still that of an earlier run.
+ * @param since when that life began, in milliseconds since 1970
+ */
+export function traceFileOf({ trace }: Pick<Place, "trace">, since: number): string | null {
+  const written = trace === undefined ? undefined : statSync(trace.file, { throwIfNoEntry: false })?.mtimeMs;
+  return trace !== undefined && written !== undefined && written >= since ? trace.file : null;
+}

@@ -166,7 +166,7 @@ async function train(life: Life): Promise<number> {
   const evaluating = evaluated
     ? (evaluationStart(new LineTail(join(directory, "events.ndjson")).read()) ?? trained)
     : null;
-  const trace = traceFileOf(config.place);
+  const trace = traceFileOf(config.place, life.started);
   if (trace !== null) summary = { ...summary, trace };
   summary = { ...summary, ...runTimes(life.started, trained, evaluating, Date.now()) };
   writeSummary(directory, summary);

@@ -1,9 +1,9 @@
-import { existsSync } from "node:fs";
+import { existsSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { Probe } from "../../deploy/up/probe.ts";
-import { checkTraceFile } from "../../deploy/up/trace-file.ts";
+import { checkTraceFile, traceFileOf } from "../../deploy/up/trace-file.ts";
 import { traceOf } from "../../shared/config/place.ts";
 import { bitsOf, SMALL_SET, summaryOf, train } from "../up/runs.ts";
 import { processesOf, type Scratch, scratch, until } from "../up/support.ts";
@@ -155,5 +155,17 @@ describe("up --trace", () => {
     expect(() => traceOf({ traceSteps: 5 })).toThrow("--trace-steps needs --trace");
     expect(traceOf({ trace: "a.json" })).toEqual({ trace: { file: resolve("a.json"), steps: 500 } });
     expect(traceOf({})).toEqual({});
+  });
+
+  it("does not take the file of an earlier run for its own", () => {
+    const file = join(place.path, "earlier.json");
+    const found = () => traceFileOf({ trace: { file, steps: 5 } }, 2_000_000);
+    expect(found()).toBeNull();
+    writeFileSync(file, "{}");
+    utimesSync(file, 1999, 1999);
+    expect(found()).toBeNull();
+    utimesSync(file, 2001, 2001);
+    expect(found()).toBe(file);
+    expect(traceFileOf({}, 0)).toBeNull();
   });
 });
