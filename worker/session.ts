@@ -51,7 +51,7 @@ export class Session {
     this.stream?.write(wireWorkerMessage(message));
   }
 
-  /** The client of the present stream, for other calls to the same coordinator. */
+  /** The client of the present stream, for other calls to the same coordinator; null while nobody knows where that is. */
   get channel(): CoordinatorClient | null {
     return this.client;
   }
@@ -62,11 +62,14 @@ export class Session {
     if (this.watchdog !== null) clearInterval(this.watchdog);
     this.stream?.end();
     this.client?.close();
+    this.client = null;
   }
 
   private dial(): void {
     if (this.closed) return;
     this.client?.close();
+    // A call on a closed client throws.
+    this.client = null;
     const address = addressOf(this.options.coordinator);
     if (address === null) return this.again();
     this.client = coordinatorClient(address, { trust: this.options.trust ?? null });

@@ -1,14 +1,17 @@
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Incarnation } from "../../shared/protocol/view.ts";
 import { type Envelope, wireCoordinatorMessage } from "../../shared/rpc/convert.ts";
 import { bindingOf, channelOptions, coordinatorService, grpc, listen } from "../../shared/rpc/service.ts";
 import { Session } from "../../worker/session.ts";
 import { helloOf } from "../coordinator/support.ts";
+import { scratch } from "../up/support.ts";
 
 type Call = grpc.ServerDuplexStream<Envelope, Envelope>;
 
 /** A coordinator that answers each stream with what `answer` says, and a worker's session with it. */
-async function dialled(answer: (call: Call, stream: number) => void) {
+async function dialled(answer: (call: Call, stream: number) => void, file: string | null = null) {
   const heard: Envelope[] = [];
   let streams = 0;
   const server = new grpc.Server(channelOptions());
@@ -24,10 +27,11 @@ async function dialled(answer: (call: Call, stream: number) => void) {
     },
   });
   const coordinator = await listen(server, bindingOf("127.0.0.1"));
+  if (file !== null) writeFileSync(file, JSON.stringify({ coordinator }));
   const messages: string[] = [];
   const malformed: { readonly error: unknown; readonly often: boolean }[] = [];
   const session = new Session({
-    ...{ coordinator, redialFirst: 1, redialMax: 5, silence: 60_000 },
+    ...{ coordinator: file ?? coordinator, redialFirst: 1, redialMax: 5, silence: 60_000 },
     hello: () => helloOf("0123456789abcdef" as Incarnation),
     onMessage: ({ kind }) => messages.push(kind),
     onState: () => {},
@@ -49,6 +53,21 @@ const shards = { from: 5, to: 2 };
 const member = { incarnation: "0123456789abcdef", address: "127.0.0.1:1", shards, entry: "level" };
 const view = { id: { term: 1, number: 1 }, predecessor: null, kind: "train", members: [member] };
 const wrong = { kind: "plan", plan: { view } };
+
+test("while nobody knows where the coordinator is there is no client, and not a closed one that throws", async () => {
+  using place = scratch();
+  const file = join(place.path, "endpoints.json");
+  const calls: Call[] = [];
+  const { session, messages } = await dialled((call) => {
+    calls.push(call);
+    call.write(heartbeat);
+  }, file);
+  await expect.poll(() => messages).toEqual(["heartbeat"]);
+  expect(session.channel).not.toBeNull();
+  rmSync(file);
+  calls[0]!.end();
+  await expect.poll(() => session.channel).toBeNull();
+});
 
 describe("a message that cannot be read", () => {
   test("is told to the coordinator by its code and obeyed by nobody; the session dials again", async () => {
