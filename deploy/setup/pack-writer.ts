@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import prettyBytes from "pretty-bytes";
@@ -101,7 +101,7 @@ async function write(show: SetupDisplay, directory: string, options: PackOptions
   await put(addon, `${ADDONS}/${basename(addon)}`);
 
   show.message("Packing the checkout and npm's packages (about a minute).");
-  const parts = CHECKOUT_PARTS.filter((name) => existsSync(join(root, name)));
+  const parts = CHECKOUT_PARTS.filter((name) => existsSync(join(root, name)) && !isPrivate(join(root, name)));
   await pack(
     join(directory, `${CHECKOUT}.partial`),
     root,
@@ -121,6 +121,10 @@ async function write(show: SetupDisplay, directory: string, options: PackOptions
   const list = writeWhole(join(directory, SUMS), formatSums(sums));
   return sha256Of(list);
 }
+
+/** npm's settings for this checkout, where somebody has put credentials of a registry or a proxy into them. */
+const isPrivate = (file: string): boolean =>
+  basename(file) === ".npmrc" && /_auth|_password|:\/\/[^\s/]+@/i.test(readFileSync(file, "utf8"));
 
 /** A file that lay there already may be damaged: it is thrown away, so that the next call fetches it. */
 async function checked(folder: string, wheel: PinnedWheel, file: string): Promise<string> {

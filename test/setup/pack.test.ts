@@ -83,6 +83,21 @@ test("a pack may be the top of a disk: what lies beside the folder neither holds
   expect(readdirSync(directory).filter((name) => name.endsWith(".lock"))).toEqual([]);
 });
 
+test("npm's settings of the checkout go along, but not with somebody's credentials in them", async () => {
+  const { from, clone, directory, write } = await packed();
+  vi.unstubAllEnvs();
+  vi.stubEnv("PIP_INDEX_URL", `${from.origin}/simple`);
+  const held = async (settings: string) => {
+    writeFileSync(join(clone, ".npmrc"), settings);
+    await write();
+    const names = execFileSync("tar", ["-tzf", join(directory, "lockstep.tar.gz")], { encoding: "utf8" });
+    return names.split("\n").includes("lockstep/.npmrc");
+  };
+  expect(await held("ignore-scripts=true\nregistry=https://mirror.example/npm/\n")).toBe(true);
+  for (const line of ["//mirror.example/:_authToken=abc", "_password=abc", "https-proxy=http://me:abc@proxy:3128"])
+    expect([line, await held(`ignore-scripts=true\n${line}\n`)]).toEqual([line, false]);
+});
+
 test("what is damaged, missing, or not a whole pack is refused with a sentence, and nothing half-done stays", async () => {
   const { from, directory, there, cache, write } = await packed();
   const wheel = join(directory, "wheels", there.wheels.cpu.wheels[0]!.filename);
