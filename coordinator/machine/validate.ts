@@ -173,9 +173,14 @@ const holds = ({ held }: WorkerEntry, tip: Tip): boolean =>
 export function onHeld(turn: Turn, worker: WorkerEntry, tip: Tip, bytes: number): void {
   worker.held = tip;
   worker.heldBytes = bytes;
-  // Steps that are done again after a fall-back pass by states that were validated before.
-  if (tip.step <= turn.state.validated) send(turn, worker.incarnation, { kind: "validationDone", step: tip.step });
+  // Steps that are done again after a fall-back pass by states that were validated before; and a worker that has outlived a
+  // change of the interval keeps states of the former one, and would hold its next update back for ever.
+  if (tip.step <= turn.state.validated || !isToBeValidated(turn.state, tip.step))
+    send(turn, worker.incarnation, { kind: "validationDone", step: tip.step });
 }
+
+const isToBeValidated = ({ settings: { validation, totalSteps } }: MachineState, step: number): boolean =>
+  validation != null && (step % validation.everySteps === 0 || (validation.patience !== null && step === totalSteps));
 
 export function onValidated(turn: Turn, message: Extract<WorkerMessage, { kind: "validated" }>): void {
   const { validating } = turn.state;

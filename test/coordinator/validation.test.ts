@@ -175,6 +175,16 @@ test("a fork, or a run that validates from now on, does not wait for states befo
   expect(exact.machine.validated).toBe(30);
 });
 
+test("a state that is not validated in this run, since its interval is another one now, is let go at once", () => {
+  const cluster = Cluster.of(["a"], SETTINGS);
+  advance(cluster, 8);
+  holds(cluster, "a", 7);
+  expect(done(cluster)).toEqual(["a 7"]);
+  const without = Cluster.of(["a"], { ...SETTINGS, validation: null });
+  holds(without, "a", 10);
+  expect(done(without)).toEqual(["a 10"]);
+});
+
 test("at rest the run waits for the validation, then stores its last checkpoint; the last step itself has the evaluation", () => {
   const cluster = Cluster.of(["a"], { ...SETTINGS, totalSteps: 20 });
   advance(cluster, 20);
