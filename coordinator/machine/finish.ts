@@ -78,12 +78,14 @@ export function checkpointIfDue(turn: Turn): void {
 
 /**
  * A state that no step has changed since the last applied one holds nothing new: it is not stored, so that checkpoints from
- * before steps that are not finite are there to go back to, however few are kept. The last worker's state always is.
+ * before steps that are not finite are there to go back to, however few are kept. The last worker's state always is, and one
+ * that is to count as the best: its validation would wait for it for ever.
  */
 function storeIfGood(turn: Turn, tip: Tip): void {
   const { state } = turn;
   const applied = (state.ledger?.step ?? 0) - state.skipped;
-  if (state.skipped === 0 || tip.step <= applied || lastLeavers(state).length > 0) return storeIfFinal(turn);
+  const wanted = state.snapshot!.kept === true || lastLeavers(state).length > 0;
+  if (state.skipped === 0 || tip.step <= applied || wanted) return storeIfFinal(turn);
   send(turn, state.snapshot!.from, { kind: "discard", step: tip.step });
   state.snapshot = null;
 }
@@ -140,7 +142,7 @@ function storeIfFinal(turn: Turn): void {
 
 export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void {
   const { state } = turn;
-  const requestedAt = state.snapshot?.since ?? 0;
+  const requestedAt = state.snapshot?.kept === true ? Number.NEGATIVE_INFINITY : (state.snapshot?.since ?? 0);
   if (state.snapshot !== null) send(turn, state.snapshot.from, { kind: "discard", step: tip.step });
   state.snapshot = null;
   state.checkpointFailures = failure === null ? 0 : state.checkpointFailures + 1;
@@ -161,7 +163,7 @@ export function onCheckpoint(turn: Turn, tip: Tip, failure: string | null): void
     });
     return;
   }
-  // A run that rests ends by itself; a snapshot from before they asked to leave would lose what came after.
+  // A run that rests ends by itself; a state from before they asked to leave would lose what came after.
   const leavers = failure === null && state.phase === "running" ? lastLeavers(state) : [];
   if (leavers.length === 0 || leavers.some((worker) => worker.leavingAt > requestedAt)) return;
   for (const worker of leavers) releaseLeaver(turn, worker);

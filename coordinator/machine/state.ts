@@ -222,6 +222,8 @@ export interface MachineState {
     bytes: number;
     storing: boolean;
     readonly since: number;
+    /** It is what that worker keeps for validation, which may be older than its state. */
+    readonly kept?: true;
   } | null;
   /** Failures in a row; the last checkpoint of a run is tried again a bounded number of times. */
   checkpointFailures: number;

@@ -120,8 +120,12 @@ function isStored(turn: Turn, validating: Validating, holders: readonly WorkerEn
     return false;
   }
   validating.goneSince = null;
-  if (now < state.snapshotNotBefore || state.snapshot?.storing === true || state.snapshot?.tip?.step === tip.step)
+  if (now < state.snapshotNotBefore || state.snapshot?.storing === true) {
+    // Members that hold an update back meanwhile are not to blame for it: the pull is slow, or the disk is full.
+    if (state.progressStep >= tip.step + state.settings.validation.everySteps) state.progressAt = now;
     return false;
+  }
+  if (state.snapshot?.tip?.step === tip.step) return false;
   // One of a later state would wait for this validation, and this one for it.
   if (state.snapshot?.tip != null) send(turn, state.snapshot.from, { kind: "discard", step: state.snapshot.tip.step });
   state.snapshot = null;
@@ -129,7 +133,7 @@ function isStored(turn: Turn, validating: Validating, holders: readonly WorkerEn
   const holder = there[state.checkpointFailures % Math.max(1, there.length)];
   const bytes = holder?.heldBytes ?? 0;
   if (holder !== undefined)
-    state.snapshot = { from: holder.incarnation, tip: holder.held, bytes, storing: false, since: now };
+    state.snapshot = { from: holder.incarnation, tip: holder.held, bytes, storing: false, since: now, kept: true };
   return false;
 }
 
@@ -207,13 +211,13 @@ function sumOf(results: Validating["results"]): Counts {
 }
 
 /**
- * Those that held the state are all lost, while somebody who came later has a newer one: nobody will hold it again. Where
- * all went back to a checkpoint, they will.
+ * Those that held the state are all lost, while somebody who came later has a newer one, or rests at it after the last step:
+ * nobody will hold it again. Where all went back to a checkpoint, they will.
  */
 function giveUpIfGone(turn: Turn, validating: Validating): void {
   const { state, now } = turn;
   const { tip, since } = validating;
-  if (state.progressStep <= tip.step) {
+  if (state.progressStep <= tip.step && !restAt(state, tip.step)) {
     validating.goneSince = null;
     return;
   }
@@ -221,6 +225,12 @@ function giveUpIfGone(turn: Turn, validating: Validating): void {
   if (now - validating.goneSince < state.settings.timing.grace) return;
   record(turn, { step: tip.step, lineage: tip.lineage, samples: 0, correct: 0, loss: 0 }, since);
 }
+
+/** Do all members rest at this step? Whoever keeps its state has said so. */
+const restAt = ({ installed, workers }: MachineState, step: number): boolean =>
+  installed?.members.every(
+    ({ entry, incarnation }) => entry === "joining" || workers.get(incarnation)?.idle?.tip.step === step,
+  ) === true;
 
 function record(turn: Turn, validation: Validation, since: number): void {
   const { state, now } = turn;

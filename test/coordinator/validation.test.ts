@@ -12,7 +12,7 @@ const SETTINGS = {
 } as const;
 
 /** Steps up to `to` become final, as a member tells of them. */
-function advance(cluster: Cluster, to: number, from = "a"): void {
+function advance(cluster: Cluster, to: number, from = "a", applied = true): void {
   const entries = Array.from({ length: to - (cluster.machine.ledger?.step ?? 0) }, (_, i) => {
     const step = (cluster.machine.ledger?.step ?? 0) + i;
     const shards = [{ by: from }] as never;
@@ -25,7 +25,7 @@ function advance(cluster: Cluster, to: number, from = "a"): void {
       shards,
       loss: 1,
       gradientNorm: 1,
-      applied: true,
+      applied,
     };
   });
   cluster.at = to;
@@ -311,6 +311,63 @@ describe("with patience", () => {
     expect(snapshots(cluster)).toBe(0);
     validate(cluster, 15, 19);
     expect(ends(cluster)).toEqual([10, "done"]);
+  });
+
+  const idle = (cluster: Cluster) =>
+    cluster.message("a", { kind: "idle", view: cluster.machine.installed!.id, standing: cluster.standing() });
+  const pass = (cluster: Cluster, millis: number) => {
+    for (let waited = 0; waited < millis; waited += 250) {
+      cluster.tick(250);
+      cluster.beat({ a: 10 }, { phase: "evaluate" });
+    }
+  };
+
+  test("a better state behind steps that are not finite becomes a checkpoint all the same", () => {
+    const cluster = Cluster.of(["a"], PATIENT);
+    advance(cluster, 8);
+    advance(cluster, 11, "a", false);
+    validate(cluster, 10, 20);
+    cluster.tick();
+    expect(stores(cluster)).toEqual([10]);
+    cluster.feed({ kind: "checkpointStored", tip: tipAt(10) });
+    expect(recorded(cluster)).toHaveLength(1);
+  });
+
+  test("the last step of which nobody keeps the state is given up once all rest at it", () => {
+    const cluster = Cluster.of(["a"], { ...PATIENT, totalSteps: 15 });
+    validate(cluster, 10, 20);
+    cluster.feed({ kind: "checkpointStored", tip: tipAt(10) });
+    advance(cluster, 15);
+    idle(cluster);
+    pass(cluster, cluster.machine.settings.timing.grace / 2);
+    expect(ends(cluster)).toEqual([]);
+    pass(cluster, cluster.machine.settings.timing.grace);
+    expect(recorded(cluster).at(-1)).toMatchObject({ step: 15, samples: 0 });
+    expect(ends(cluster)).toEqual([10, "done"]);
+  });
+
+  test("nobody is accused while members hold an update back until the better state is a checkpoint", () => {
+    const cluster = Cluster.of(["a"], PATIENT);
+    validate(cluster, 10, 20);
+    advance(cluster, 20);
+    pass(cluster, 30_000);
+    expect(cluster.views).toHaveLength(1);
+    expect(stores(cluster)).toEqual([10]);
+  });
+
+  test("the last worker does not leave for a better state that is older than its own", () => {
+    const cluster = Cluster.of(["a"], PATIENT);
+    advance(cluster, 14);
+    cluster.message("a", { kind: "leaving", reason: "SIGTERM" });
+    cluster.tick();
+    validate(cluster, 10, 20);
+    expect(stores(cluster)).toEqual([10]);
+    cluster.feed({ kind: "checkpointStored", tip: tipAt(10) });
+    const released = () => cluster.actions.some((a) => a.kind === "send" && a.message.kind === "release");
+    expect(released()).toBe(false);
+    cluster.message("a", { kind: "snapshot", tip: tipAt(14), bytes: 4 });
+    cluster.feed({ kind: "checkpointStored", tip: tipAt(14) });
+    expect(released()).toBe(true);
   });
 
   test("a coordinator that takes over after the last validation ends the run", () => {
