@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { crc32 } from "node:zlib";
 import { onTestFinished } from "vitest";
+import { onPath } from "../../deploy/up/nats-program.ts";
 
 /** The package itself; tests run from its sources. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -29,6 +30,11 @@ export function writeTree(folder: string, files: Record<string, string | Buffer>
 }
 
 export { onPath as programOnPath } from "../../deploy/up/nats-program.ts";
+
+/** Why tests that write or read archives skip, as a part of their names; "" where they run. */
+export const noArchives = ["tar", "gzip"].every((name) => onPath(name) !== null)
+  ? ""
+  : " (skipped: no tar or gzip on PATH)";
 
 export interface Ended {
   readonly code: number | null;
