@@ -213,15 +213,19 @@ export function finishIfDue(turn: Turn): void {
     state.phase = "finishing";
     say(turn, { type: "phase", phase: "finishing", detail: `all members rest at step ${tip.step}` });
   }
-  if (state.ledger?.step !== tip.step) return;
-  state.recent.set(tip.step, tip);
+  const recorded = state.ledger?.step ?? 0;
+  if (recorded < tip.step) return;
+  // All that had come further were lost after the run was to stop: those steps are done again when it is resumed.
+  const stored = state.checkpoint?.step === tip.step;
+  if (recorded > tip.step && (stored || !state.recent.has(tip.step))) return finishStopped(turn);
+  if (recorded === tip.step) state.recent.set(tip.step, tip);
   const pending = pendingValidation(state);
-  if (pending !== null && (pending < tip.step || pending === state.settings.totalSteps)) {
+  if (pending !== null && (pending < tip.step || tip.step === state.settings.totalSteps)) {
     if (state.validating !== null && turn.now - state.validating.since > state.settings.timing.sayAgain)
       waitFor(turn, `the state of step ${pending} is still being validated`);
     return;
   }
-  if (state.checkpoint?.step !== tip.step) {
+  if (!stored) {
     if (state.snapshot === null) return requestSnapshot(turn);
     if (turn.now - state.snapshot.since > state.settings.timing.sayAgain) {
       waitFor(turn, `${nameOf(state, state.snapshot.from)} must hand over the last checkpoint`);
@@ -229,8 +233,7 @@ export function finishIfDue(turn: Turn): void {
     if (state.snapshot.tip !== null && !state.snapshot.storing) storeIfFinal(turn);
     return;
   }
-  if (tip.step < state.settings.totalSteps)
-    return finish(turn, { kind: "stopped", reason: state.stopping ?? "stopped" });
+  if (tip.step < state.settings.totalSteps) return finishStopped(turn);
   if (state.settings.evaluationBatches === 0) return finish(turn, { kind: "done" });
   state.phase = "evaluating";
   const queue = Array.from({ length: state.settings.evaluationBatches }, (_, batch) => batch);
@@ -239,6 +242,8 @@ export function finishIfDue(turn: Turn): void {
   say(turn, { type: "phase", phase: "evaluating", detail: `${queue.length} batches of images` });
   evaluate(turn);
 }
+
+const finishStopped = (turn: Turn): void => finish(turn, { kind: "stopped", reason: turn.state.stopping ?? "stopped" });
 
 /**
  * Members that can come to rest. A joiner that was not level when the steps ended never will; one that was is a witness

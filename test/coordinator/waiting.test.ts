@@ -295,3 +295,16 @@ describe("evaluation", () => {
     expect(outcome(cluster)).toMatchObject({ outcome: { kind: "done" } });
   });
 });
+
+test("a run that is stopped ends at its checkpoint where all that had come further are lost meanwhile", () => {
+  const cluster = new Cluster({ workers: 1, totalSteps: 100 }, historyAt(45, { checkpoint: tipAt(36) }));
+  cluster.at = 45;
+  cluster.join("a");
+  cluster.feed({ kind: "stop", reason: "Ctrl-C" });
+  cluster.die("a");
+  cluster.at = 0;
+  cluster.join("b");
+  expect(cluster.at).toBe(36);
+  cluster.message("b", { kind: "idle", view: cluster.machine.installed!.id, standing: cluster.standing() });
+  expect(cluster.actions).toContainEqual({ kind: "finish", outcome: { kind: "stopped", reason: "Ctrl-C" } });
+});
