@@ -1,5 +1,6 @@
 import type { WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
+import { startChange } from "./change.ts";
 import { finish } from "./finish.ts";
 import { type MachineState, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
@@ -21,6 +22,8 @@ export interface Validating {
   readonly results: Map<number, Counts>;
   /** Since when nobody is left that could hold that state, though training is past it; null while somebody does. */
   goneSince: number | null;
+  /** The run went back to come by that state again. */
+  wentBack: boolean;
 }
 
 /** Of some held-out images; the loss is a sum in nats, without label smoothing. */
@@ -74,7 +77,7 @@ export function validateIfDue(turn: Turn): void {
     const nothing = { given: new Map(), givenAt: new Map(), mute: new Set<Incarnation>(), results: new Map() };
     // Of a state that neither records nor workers know anybody may still come and tell.
     const tip = known ?? { step, lineage: "", stateHash: "" };
-    state.validating = { tip, since: now, queue, ...nothing, goneSince: null };
+    state.validating = { tip, since: now, queue, ...nothing, goneSince: null, wentBack: false };
   }
   const validating = state.validating!;
   const { timing } = state.settings;
@@ -223,7 +226,25 @@ function giveUpIfGone(turn: Turn, validating: Validating): void {
   }
   validating.goneSince ??= now;
   if (now - validating.goneSince < state.settings.timing.grace) return;
+  if (goBack(turn, validating)) return;
   record(turn, { step: tip.step, lineage: tip.lineage, samples: 0, correct: 0, loss: 0 }, since);
+}
+
+/**
+ * Which state a run ends at must not depend on who was lost: it goes back to its last checkpoint and comes by that state
+ * again, once. False where it does not.
+ */
+function goBack(turn: Turn, validating: Validating): boolean {
+  const { state } = turn;
+  const { checkpoint, root, stopping, settings } = state;
+  const base = checkpoint ?? (root === null ? null : { step: 0, lineage: root, stateHash: "" });
+  if (settings.validation?.patience == null || stopping !== null || validating.wentBack || base === null) return false;
+  validating.wentBack = true;
+  validating.goneSince = null;
+  validating.mute.clear();
+  state.fallback = base;
+  startChange(turn, `nobody keeps the state of step ${validating.tip.step}, which may be the best`);
+  return true;
 }
 
 /** Do all members rest at this step? Whoever keeps its state has said so. */

@@ -333,7 +333,7 @@ describe("with patience", () => {
     expect(recorded(cluster)).toHaveLength(1);
   });
 
-  test("the last step of which nobody keeps the state is given up once all rest at it", () => {
+  test("the last step of which nobody keeps the state is done again, and given up where nobody keeps it then", () => {
     const cluster = Cluster.of(["a"], { ...PATIENT, totalSteps: 15 });
     validate(cluster, 10, 20);
     cluster.feed({ kind: "checkpointStored", tip: tipAt(10) });
@@ -342,8 +342,28 @@ describe("with patience", () => {
     pass(cluster, cluster.machine.settings.timing.grace / 2);
     expect(ends(cluster)).toEqual([]);
     pass(cluster, cluster.machine.settings.timing.grace);
+    // It may be the best one, so that the run comes by it again.
+    expect(cluster.events).toContainEqual(expect.objectContaining({ type: "fallback", toStep: 10 }));
+    expect(recorded(cluster)).toHaveLength(1);
+    cluster.at = 15;
+    idle(cluster);
+    pass(cluster, 2 * cluster.machine.settings.timing.grace);
     expect(recorded(cluster).at(-1)).toMatchObject({ step: 15, samples: 0 });
     expect(ends(cluster)).toEqual([10, "done"]);
+  });
+
+  test("a state whose holders are all lost while a newcomer has a newer one is come by again from the last checkpoint", () => {
+    const cluster = Cluster.of(["a"], PATIENT);
+    validate(cluster, 10, 20);
+    cluster.feed({ kind: "checkpointStored", tip: tipAt(10) });
+    advance(cluster, 22);
+    pass(cluster, cluster.machine.settings.timing.grace + 1000);
+    expect(cluster.at).toBe(10);
+    expect(recorded(cluster)).toHaveLength(1);
+    expect(cluster.machine.installedBase).toEqual(tipAt(10));
+    cluster.at = 20;
+    validate(cluster, 20, 19);
+    expect(recorded(cluster).at(-1)).toMatchObject({ step: 20, samples: 75, correct: 19 });
   });
 
   test("nobody is accused while members hold an update back until the better state is a checkpoint", () => {

@@ -1,4 +1,5 @@
 import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
+import type { Tip } from "../../shared/protocol/view.ts";
 import { HeldState } from "../../worker/held-state.ts";
 import type { SimWorker } from "./sim-worker.ts";
 
@@ -19,20 +20,25 @@ export class SimHeld {
 
   constructor(worker: SimWorker) {
     this.#worker = worker;
-    const { validateEvery = null, forgetful = false } = worker.world.options;
+    const { validateEvery = null, forgetful = false, patient = false } = worker.world.options;
     this.state = new HeldState(
       validateEvery,
-      null,
+      patient ? worker.world.totalSteps : null,
       ({ step, stateHash }) => {
         this.#kept = { step, content: worker.content };
         const sound = worker.world.line.hash(worker.content) === stateHash;
         worker.later(1, () => this.state.kept(step, sound));
       },
       (tip) => {
-        if (!forgetful) worker.send({ kind: "held", tip, bytes: 0 });
+        if (!forgetful) worker.send({ kind: "held", tip, bytes: 1 });
         else this.state.done(tip.step);
       },
     );
+  }
+
+  /** The whole state that is kept, where it is this one. */
+  imageOf(tip: Tip): { readonly tip: Tip; readonly content: string } | null {
+    return this.#kept?.step === tip.step && this.state.step === tip.step ? { tip, content: this.#kept.content } : null;
   }
 
   receive(message: CoordinatorMessage): void {

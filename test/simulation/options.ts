@@ -43,6 +43,8 @@ export interface WorldOptions {
   readonly timing?: Partial<typeof TIMING>;
   /** Steps between states that are validated; missing without validation. */
   readonly validateEvery?: number;
+  /** The run may end at its best state, though not before its last step. */
+  readonly patient?: boolean;
   /** Workers keep no state for validation. */
   readonly forgetful?: boolean;
   /** Keeps what happens, a line each; off where many schedules are played. */

@@ -31,7 +31,7 @@ export class SimWorker {
   readonly incarnation: Incarnation;
   readonly world: World;
   readonly member: MemberState;
-  private readonly held: SimHeld;
+  readonly held: SimHeld;
   /** Digest of what the weights went through; equals the canonical one unless something broke. */
   private weights: string;
   contentStep: number;

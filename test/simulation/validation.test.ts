@@ -8,7 +8,7 @@ import type { World } from "./world.ts";
 const SCHEDULES = 1500;
 const EVERY = 3;
 
-function played(seed: number, more: { readonly forgetful?: boolean } = {}) {
+function played(seed: number, more: { readonly forgetful?: boolean; readonly patient?: boolean } = {}) {
   let world: World | null = null;
   const schedule = scheduleOf(seed);
   const { violation } = play(schedule, { validateEvery: EVERY, ...more }, (made) => {
@@ -62,3 +62,15 @@ test("a state that nobody keeps is given up, and the run goes on to its end", ()
   expect(violation).toBeNull();
   expect([...validationsOf(world).values()].flat().every(({ samples }) => samples === 0)).toBe(true);
 });
+
+test("where a run may end at its best state none is missed: it goes back where all that held one are lost", () => {
+  for (let seed = 200; seed < 500; seed++) {
+    const { violation, world, schedule } = played(seed, { patient: true });
+    // It ends at a former state where that was better.
+    if (violation !== "no checkpoint of the last step") expect(violation, `seed ${seed}`).toBeNull();
+    const last = schedule.totalSteps;
+    const due = Array.from({ length: Math.ceil(last / EVERY) }, (_, i) => Math.min(last, EVERY * (i + 1)));
+    const found = [...validationsOf(world)].map(([step, all]) => [step, ...all.map(({ samples }) => samples > 0)]);
+    expect(found, `seed ${seed}`).toEqual(due.map((step) => [step, true]));
+  }
+}, 60_000);

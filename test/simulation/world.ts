@@ -207,7 +207,8 @@ export class World {
 
   startCoordinator(): void {
     const term = this.coordinators.length + 1;
-    const { workers, shards, minWorkers, validateEvery } = this.options;
+    const { workers, shards, minWorkers, validateEvery, patient } = this.options;
+    const patience = patient === true ? 1e6 : null;
     const history = historyOf(this.records, this.line.root, validateEvery);
     const machine = createMachine(
       {
@@ -220,8 +221,7 @@ export class World {
         balance: { gain: 0.15, steps: 2 },
         checkpointEverySteps: 4,
         evaluationBatches: 0,
-        validation:
-          validateEvery === undefined ? null : { everySteps: validateEvery, batches: BATCHES, patience: null },
+        validation: validateEvery === undefined ? null : { everySteps: validateEvery, batches: BATCHES, patience },
         without: this.without,
       },
       history,
@@ -340,12 +340,14 @@ export class World {
         this.clock.after(this.random.delay(20), () => {
           if (!coordinator.alive) return;
           const worker = this.workers.get(action.from);
-          const good = worker?.alive && !worker.frozen && worker.snapshot?.tip.step === action.tip.step;
-          if (!good) return this.feed(coordinator, { kind: "checkpointFailed", tip: action.tip, reason: "gone" });
-          if (worker.snapshot!.content !== this.line.content(action.tip.step))
+          const image = worker?.held.imageOf(action.tip) ?? worker?.snapshot;
+          const good = worker?.alive && !worker.frozen && image?.tip.step === action.tip.step;
+          if (!good || image == null)
+            return this.feed(coordinator, { kind: "checkpointFailed", tip: action.tip, reason: "gone" });
+          if (image.content !== this.line.content(action.tip.step))
             throw new Violation("sound-checkpoints", "a wrong state became a checkpoint");
           if (!this.durable(coordinator, { term, kind: "checkpoint", tip: action.tip })) return;
-          this.checkpoints.push(worker.snapshot!);
+          this.checkpoints.push(image);
           this.feed(coordinator, { kind: "checkpointStored", tip: action.tip });
         });
         return;
