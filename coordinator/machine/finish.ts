@@ -32,6 +32,7 @@ export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
       state.skipped = 0;
       state.validated = Math.min(state.validated, entry.step);
       if (state.best !== null && state.best.step > entry.step) state.best = null;
+      state.sinceBest = state.sinceBest.filter((step) => step <= entry.step);
       state.validating = null;
       for (const step of [...state.recent.keys()]) if (step > entry.step) state.recent.delete(step);
     } else if (entry.step !== at) continue;

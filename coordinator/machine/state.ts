@@ -47,9 +47,9 @@ export interface History {
   readonly validated?: number;
   /** Recorded tips of the final steps whose validation is due, the next one first. */
   readonly validationDue?: readonly Tip[];
-  /** The best validation of the surviving line, and how many came after it. */
+  /** The best validation of the surviving line, and the steps of those that came after it. */
   readonly best?: BestState | null;
-  readonly sinceBest?: number;
+  readonly sinceBest?: readonly number[];
 }
 
 export type MachineEvent =
@@ -243,8 +243,8 @@ export interface MachineState {
   validated: number;
   validating: Validating | null;
   best: BestState | null;
-  /** Validations since the best one. */
-  sinceBest: number;
+  /** Steps of the validations since the best one, as many as the recipe has patience for. */
+  sinceBest: number[];
   startedAt: number;
   firstReadyAt: number | null;
   graceUntil: number;
@@ -294,7 +294,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     validated: validatedUntil(settings, history),
     validating: null,
     best: history.best ?? null,
-    sinceBest: history.sinceBest ?? 0,
+    sinceBest: settings.validation?.patience == null ? [] : [...(history.sinceBest ?? [])],
     startedAt: now,
     firstReadyAt: null,
     graceUntil: takeOver ? now + 2 * settings.timing.heartbeatTimeout : now,

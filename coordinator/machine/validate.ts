@@ -149,9 +149,9 @@ export function endAtBest(turn: Turn): boolean {
   const patience = settings.validation?.patience ?? null;
   if (patience === null || best === null) return false;
   const last = validated >= settings.totalSteps && best.step < settings.totalSteps;
-  if (sinceBest < patience && !last) return false;
+  if (sinceBest.length < patience && !last) return false;
   const share = `${((100 * best.correct) / best.samples).toFixed(2)} % of the held-out images`;
-  const reason = `early stop, ${share} after step ${best.step} and no more in ${sinceBest} validations since`;
+  const reason = `early stop, ${share} after step ${best.step} and no more in ${sinceBest.length} validations since`;
   say(turn, { type: "phase", phase: "finishing", detail: reason });
   turn.actions.push({ kind: "retreat", before: best.step, reason, keepsValidations: true });
   finish(turn, { kind: "done" });
@@ -267,8 +267,8 @@ function record(turn: Turn, validation: Validation, since: number): void {
   });
   if (isBetter(validation, state.best)) {
     state.best = { step, samples, correct };
-    state.sinceBest = 0;
-  } else if (samples > 0) state.sinceBest += 1;
+    state.sinceBest = [];
+  } else if (samples > 0 && state.settings.validation?.patience != null) state.sinceBest.push(step);
   state.validated = step;
   state.validating = null;
   state.progressAt = now;

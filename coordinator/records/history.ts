@@ -119,12 +119,12 @@ export function foldHistory(records: Iterable<DurableRecord>, validateEvery: num
 /** Of the validations, oldest first. */
 function validatedIn(validations: readonly RecordOf<"validation">[]) {
   let best: BestState | null = null as BestState | null;
-  let sinceBest = 0;
+  let sinceBest: number[] = [];
   for (const { step, samples, correct } of validations) {
     if (isBetter({ samples, correct }, best)) {
       best = { step, samples, correct };
-      sinceBest = 0;
-    } else if (samples > 0) sinceBest += 1;
+      sinceBest = [];
+    } else if (samples > 0) sinceBest.push(step);
   }
   return { validated: validations.at(-1)?.step ?? 0, best, sinceBest };
 }

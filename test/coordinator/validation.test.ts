@@ -366,6 +366,22 @@ describe("with patience", () => {
     expect(recorded(cluster).at(-1)).toMatchObject({ step: 20, samples: 75, correct: 19 });
   });
 
+  test("validations of steps that another line has taken the place of do not count any more", () => {
+    const cluster = Cluster.of(["a"], PATIENT);
+    validate(cluster, 10, 20);
+    cluster.feed({ kind: "checkpointStored", tip: tipAt(10) });
+    validate(cluster, 20, 19);
+    const shards = [{ by: "a" }] as never;
+    const other = { lineage: "other", stateHash: "other", shards, loss: 1, gradientNorm: 1, applied: true };
+    const view = cluster.machine.installed!.id;
+    cluster.message("a", { kind: "final", entries: [{ step: 15, view, ...other }] });
+    expect(cluster.machine.sinceBest).toEqual([]);
+    validate(cluster, 20, 19);
+    expect(ends(cluster)).toEqual([]);
+    validate(cluster, 30, 19);
+    expect(ends(cluster)).toEqual([10, "done"]);
+  });
+
   test("nobody is accused while members hold an update back until the better state is a checkpoint", () => {
     const cluster = Cluster.of(["a"], PATIENT);
     validate(cluster, 10, 20);
@@ -392,7 +408,7 @@ describe("with patience", () => {
 
   test("a coordinator that takes over after the last validation ends the run", () => {
     const best = { step: 10, samples: 75, correct: 20 };
-    const history = historyAt(33, { validated: 30, best, sinceBest: 2, checkpoint: tipAt(10) });
+    const history = historyAt(33, { validated: 30, best, sinceBest: [20, 30], checkpoint: tipAt(10) });
     const cluster = new Cluster({ ...PATIENT, workers: 1 }, history);
     cluster.tick();
     expect(ends(cluster)).toEqual([10, "done"]);
@@ -407,11 +423,19 @@ describe("with patience", () => {
       ...(kept ? { keepsValidations: true as const } : {}),
     });
     const records = [found(10, 20), found(20, 30), found(30, 30), found(40, 29)];
-    expect(foldHistory(records, 10)).toMatchObject({ best: { step: 20, correct: 30 }, sinceBest: 2, validated: 40 });
-    expect(foldHistory([...records, cut(true)], 10)).toMatchObject({ best: { step: 20 }, sinceBest: 2, validated: 40 });
+    expect(foldHistory(records, 10)).toMatchObject({
+      best: { step: 20, correct: 30 },
+      sinceBest: [30, 40],
+      validated: 40,
+    });
+    expect(foldHistory([...records, cut(true)], 10)).toMatchObject({
+      best: { step: 20 },
+      sinceBest: [30, 40],
+      validated: 40,
+    });
     expect(foldHistory([...records, cut(false)], 10)).toMatchObject({
       best: { step: 20 },
-      sinceBest: 0,
+      sinceBest: [],
       validated: 20,
     });
   });
