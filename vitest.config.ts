@@ -8,5 +8,6 @@ export default defineConfig({
     // Real processes share two cores with the tests: files run one after the other.
     fileParallelism: false,
     pool: "forks",
+    setupFiles: ["test/plain-text.ts"],
   },
 });
