@@ -178,7 +178,7 @@ export async function runCoordinator(
   const disk = new DiskWatch(directory.path);
   const guard = security === null ? null : { trust: security.trust, token: () => security.httpToken };
   const pagesAt = pagePlace(options.http, { ...binding, insecure: options.insecure }, guard);
-  const pages = await servePages(account.metrics.metrics, pagesAt.host, 0, {
+  const pages = await servePages(account.metrics.metrics, pagesAt.host, pagesAt.ports, {
     ...pagesAt,
     collect: () => account.collect(ruler, broadcaster, disk),
     health: () => ({ ok: true, detail: { phase: ruler.state.phase, step: ruler.recordedStep, term: store.term } }),

@@ -26,7 +26,7 @@ export async function securityFor(
   log: Logger,
   onRevoked: () => void,
 ): Promise<RunSecurity | null> {
-  const { listen, tls, insecure, certificates, certificateMillis } = options;
+  const { listen, tls, share, insecure, certificates, certificateMillis } = options;
   if (insecure || (tls === "auto" && isLoopback(listen))) return null;
   const refusals = new RefusalLog((refusal) => log.warn(refusal, "a connection was refused"));
   // X.509 takes a third of the time in which a coordinator starts, and runs of one machine need none of it.
@@ -34,6 +34,7 @@ export async function securityFor(
   return security.RunSecurity.open({
     run,
     directory: options.run,
+    share,
     hosts: [...new Set([host, "localhost", "127.0.0.1"])],
     lifetime: certificateMillis,
     supplied: certificates,

@@ -16,6 +16,8 @@ export interface CoordinatorOptions {
   readonly http: string | null;
   /** `auto`: beyond loopback. */
   readonly tls: "auto" | "always";
+  /** Where copies of what the owner's other processes need are kept; null: nowhere. */
+  readonly share: string | null;
   /** Certificates of the user's own; null: the run makes its own. */
   readonly certificates: CertificateFiles | null;
   /** Lifetime of the certificates that the run issues, in milliseconds. */
@@ -41,6 +43,7 @@ export function parseCoordinatorOptions(args: readonly string[]): CoordinatorOpt
         "tls-ca": { type: "string" },
         "tls-cert": { type: "string" },
         "tls-key": { type: "string" },
+        share: { type: "string" },
         "certificate-lifetime": { type: "string" },
         start: { type: "boolean", default: false },
         "insecure-test-network": { type: "boolean", default: false },
@@ -56,6 +59,7 @@ export function parseCoordinatorOptions(args: readonly string[]): CoordinatorOpt
       ports: portsOf(values.ports, values.port),
       http: values.http ?? null,
       tls: values.tls,
+      share: values.share ?? null,
       certificates: certificateFiles(values),
       certificateMillis: (lifetime === undefined ? null : parseLifetime(lifetime)) ?? CERTIFICATE_MILLIS,
       start: values.start,

@@ -24,11 +24,11 @@ export class WorkerPages {
   private readonly gpus = new GpuWatch(process.env.CUDA_VISIBLE_DEVICES ?? "");
   private peers: ReadonlySet<Incarnation> = new Set();
 
-  async start({ host, advertise, guard }: PagePlace): Promise<string> {
+  async start({ host, ports, advertise, guard }: PagePlace): Promise<string> {
     this.metrics.set("lockstep_build_info", 1, { part: "worker", version, node: process.version });
     const collect = () => this.collect();
     const health = () => ({ ok: this.worker !== null, detail: { step: this.worker?.member.tip.step ?? null } });
-    const { server, address } = await servePages(this.metrics, host, 0, { collect, health, advertise, guard });
+    const { server, address } = await servePages(this.metrics, host, ports, { collect, health, advertise, guard });
     this.server = server;
     return address;
   }

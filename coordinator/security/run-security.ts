@@ -22,6 +22,8 @@ export interface SecurityOptions {
   readonly run: string;
   /** The run's directory. */
   readonly directory: string;
+  /** Where copies of what the owner's other processes need are kept. */
+  readonly share?: string | null;
   /** Names and addresses of this machine, for clients that know no roles. */
   readonly hosts: readonly string[];
   /** Of certificates, in milliseconds. */
@@ -60,12 +62,14 @@ export class RunSecurity {
 
   /** @throws LockstepError LS_SECURITY_FILES, LS_CERTIFICATE */
   static async open(options: SecurityOptions): Promise<RunSecurity> {
-    const files = new SecurityFiles(options.directory);
+    const files = new SecurityFiles(options.directory, options.share ?? null);
     if (options.supplied !== null) {
       const trust = suppliedTrust(options.supplied);
       files.writeOperator(trust);
       trust.onChange(() => files.writeOperator(trust));
-      return new RunSecurity(options, files, trust, null);
+      const security = new RunSecurity(options, files, trust, null);
+      security.#share();
+      return security;
     }
     const authority = await files.authority(options.run);
     const tokens = new Tokens(files);
@@ -77,6 +81,7 @@ export class RunSecurity {
     const security = new RunSecurity(options, files, new Trust(first), { authority, tokens, desk });
     files.writeText("ca.pem", authority.certificate);
     await security.#equipOperator(authority);
+    security.#share();
     security.#renewAt(untilRenewal(Date.now(), first.until, Date.now()), authority);
     return security;
   }
@@ -90,6 +95,12 @@ export class RunSecurity {
   get httpToken(): string {
     const known = this.files.readLine("http-token");
     return known !== null && known !== "" ? known : this.#newHttpToken();
+  }
+
+  /** A directory of another life of the run, or a new one, gets what there is already. */
+  #share(): void {
+    if (!this.files.shares) return;
+    this.files.writeText("http-token", this.httpToken);
   }
 
   #newHttpToken(): string {

@@ -12,6 +12,15 @@ import { Authority } from "./authority.ts";
 const OWNER = 0o600;
 const OWNER_DIRECTORY = 0o700;
 
+/** What others of the owner's processes need, by its name in the directory that they see, and for whom it is there. */
+const SHARED: Readonly<Partial<Record<TextFile, string>>> = {
+  "local-join": "join",
+  "ca.pem": "ca.pem",
+  "http-token": "http-token",
+};
+const GROUP = 0o640;
+const GROUP_DIRECTORY = 0o750;
+
 /**
  * What keeps a run to itself, in `security/` of its directory; all of it is the owner's alone:
  *
@@ -25,11 +34,19 @@ const OWNER_DIRECTORY = 0o700;
  */
 export class SecurityFiles {
   readonly directory: string;
+  readonly #share: string | null;
 
-  constructor(runDirectory: string) {
+  /** @param share where copies of the few files go that the owner's processes elsewhere need; its group may read them */
+  constructor(runDirectory: string, share: string | null = null) {
+    this.#share = share;
+    if (share !== null) mkdirSync(share, { recursive: true, mode: GROUP_DIRECTORY });
     this.directory = join(runDirectory, "security");
     mkdirSync(this.directory, { recursive: true, mode: OWNER_DIRECTORY });
     chmodSync(this.directory, OWNER_DIRECTORY);
+  }
+
+  get shares(): boolean {
+    return this.#share !== null;
   }
 
   at(name: string): string {
@@ -81,7 +98,10 @@ export class SecurityFiles {
   }
 
   writeText(name: TextFile, text: string): void {
-    replaceFile(this.at(name), `${text.trim()}\n`, OWNER);
+    const line = `${text.trim()}\n`;
+    replaceFile(this.at(name), line, OWNER);
+    const shared = SHARED[name];
+    if (this.#share !== null && shared !== undefined) replaceFile(join(this.#share, shared), line, GROUP);
   }
 
   /** A text of one line; null where there is none. */

@@ -6,6 +6,7 @@ import {
   networkOf,
   networkOptions,
   type RawNetworkOptions,
+  shareOption,
   tlsOption,
 } from "../up/network-options.ts";
 import { runDirectory } from "../up/prepare.ts";
@@ -14,6 +15,7 @@ import { runDirectory } from "../up/prepare.ts";
 export function registerCoordinator(program: Command): void {
   networkOptions(program.command("coordinator"))
     .addOption(tlsOption())
+    .addOption(shareOption())
     .description("only the coordinator of a run, for clusters that are started process by process")
     .argument("<run>", "the run's directory, with its config.json, or its id below runs/")
     .option("--listen <address>", "where it listens: an address, or 0.0.0.0 for all", "127.0.0.1")

@@ -4,12 +4,13 @@ import { parseRunOptions, usage } from "../../shared/config/options.ts";
 import { recipeHelp } from "../../shared/config/recipes/document.ts";
 import { RECIPES } from "../../shared/config/recipes/index.ts";
 import { LockstepError } from "../../shared/errors.ts";
-import { isLoopback } from "../../shared/process/addresses.ts";
+import { isLoopback, parsePageAddress } from "../../shared/process/addresses.ts";
 import { DEFAULT_TRACE_STEPS } from "../../shared/trace/part.ts";
 import { devicesOf } from "../up/devices.ts";
 import { upFolds } from "../up/folds.ts";
+import { goOn } from "../up/go-on.ts";
 import { natsProgram } from "../up/nats-program.ts";
-import { networkOf, networkOptions, type RawNetworkOptions, tlsOption } from "../up/network-options.ts";
+import { networkOf, networkOptions, type RawNetworkOptions, shareOption, tlsOption } from "../up/network-options.ts";
 import { prepareRun } from "../up/prepare.ts";
 import { WORKER_POLICY } from "../up/restart-policy.ts";
 import { type UpOptions, up } from "../up/up.ts";
@@ -54,6 +55,11 @@ export function registerUp(program: Command): void {
   command.addHelpText("after", recipeHelp());
   hereOptions(command)
     .option("--folds", "STL-10's protocol: a run for each fold of the data set; mean and spread", false)
+    .option(
+      "--continue",
+      "go on with the run in --out where there is one: for service managers, which give one command at every start",
+      false,
+    )
     .addOption(new Option("--demo", "without network: go on with a generated set").hideHelp())
     .action(async (raw: Record<string, unknown> & HereOptions, self: Command) => {
       // Commander gives every --no-x a value; only what a person typed may beat the --config file.
@@ -61,6 +67,14 @@ export function registerUp(program: Command): void {
       const options = parseRunOptions(typed);
       const here = hereOf(raw);
       const extras = { demo: raw.demo === true, network: here.network, devices: here.devices };
+      if (raw.continue === true) {
+        if (raw.folds === true) throw usage("--continue and --folds exclude each other.");
+        const code = await goOn(options, here);
+        if (code !== null) {
+          process.exitCode = code;
+          return;
+        }
+      }
       process.exitCode =
         raw.folds === true
           ? await upFolds(options, extras, here)
@@ -91,6 +105,7 @@ export function recipeOptions(command: Command, otherwise: string): Command {
 export function hereOptions(command: Command): Command {
   return networkOptions(command)
     .addOption(tlsOption())
+    .addOption(shareOption())
     .addOption(
       new Option(
         "--devices <list>",
@@ -116,7 +131,7 @@ export function hereOptions(command: Command): Command {
 /** @throws LockstepError LS_USAGE, LS_NOT_LOOPBACK */
 export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
   const network = networkOf(raw);
-  if (raw.monitoring === true && network.http !== null && !isLoopback(network.http))
+  if (raw.monitoring === true && network.http !== null && !isLoopback(parsePageAddress(network.http).host))
     throw usage(
       "--monitoring asks pages of this machine alone; with --http, have a Prometheus of your own do it: deploy/prometheus/README.md says how.",
     );

@@ -1,7 +1,8 @@
 import { networkInterfaces } from "node:os";
+import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { usage } from "../../shared/config/options.ts";
-import { advertisedHost, isLoopback, parsePorts } from "../../shared/process/addresses.ts";
+import { advertisedHost, isLoopback, parsePageAddress, parsePorts } from "../../shared/process/addresses.ts";
 import { certificateFiles } from "../../shared/security/supplied.ts";
 
 /** How the processes of a run are reached, as the command line says it. */
@@ -11,6 +12,8 @@ export interface NetworkOptions {
   /** Where HTTP pages listen; null: on loopback. */
   readonly http: string | null;
   readonly tls: "auto" | "always";
+  /** Where copies go of what the owner's other processes need to join and to ask pages; null: nowhere. */
+  readonly share: string | null;
   /** --tls-ca and its companions, as they are handed on. */
   readonly certificates: readonly string[];
   /** For tests in network namespaces alone. */
@@ -22,6 +25,7 @@ export const LOCAL_NETWORK: NetworkOptions = {
   ports: null,
   http: null,
   tls: "auto",
+  share: null,
   certificates: [],
   insecure: false,
 };
@@ -32,6 +36,7 @@ export interface RawNetworkOptions {
   readonly ports?: string;
   readonly http?: string;
   readonly tls?: string;
+  readonly share?: string;
   readonly tlsCa?: string;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
@@ -45,7 +50,7 @@ export function networkOptions(command: Command): Command {
     .option("--ports <range>", "ports to listen on, such as 7400-7419 (default: any free ones)")
     .option(
       "--http <address>",
-      "where metrics and pages listen; beyond loopback they take TLS and a token (default: 127.0.0.1)",
+      "where metrics and pages listen, with ports or without: 0.0.0.0:7430-7439; beyond loopback they take TLS and a token (default: 127.0.0.1)",
     )
     .option(
       "--tls-ca <file>",
@@ -62,21 +67,32 @@ export const tlsOption = () =>
     .choices(["auto", "always"])
     .default("auto");
 
+/** `--share`, for whoever starts a coordinator. */
+export const shareOption = () =>
+  new Option(
+    "--share <directory>",
+    "keep there what processes of yours elsewhere need: join, a link that lasts as long as the run; http-token and ca.pem, for Prometheus",
+  );
+
 /** @throws LockstepError LS_USAGE */
 export function networkOf(raw: RawNetworkOptions): NetworkOptions {
   const { advertise = null, ports = null, http = null, tls = "auto", tlsCa, tlsCert, tlsKey } = raw;
   if (ports !== null) parsePorts(ports);
+  if (http !== null) parsePageAddress(http);
+  const share = raw.share === undefined ? null : resolve(raw.share);
   if (tls !== "auto" && tls !== "always") throw usage(`--tls must be auto or always; it is "${tls}".`);
   const files = certificateFiles({ "tls-ca": tlsCa, "tls-cert": tlsCert, "tls-key": tlsKey });
   const certificates =
     files === null ? [] : ["--tls-ca", files.authority, "--tls-cert", files.certificate, "--tls-key", files.key];
-  return { advertise, ports, http, tls, certificates, insecure: raw.insecureTestNetwork === true };
+  return { advertise, ports, http, tls, share, certificates, insecure: raw.insecureTestNetwork === true };
 }
 
 /** @throws LockstepError LS_ADVERTISE, LS_USAGE, before anything is fetched or started */
 export function checkNetwork(listen: string, network: NetworkOptions): void {
-  const { advertise, http, insecure } = network;
-  if (http !== null && !isLoopback(http) && !isSecured(listen, network) && !insecure)
+  const { advertise, http, share, insecure } = network;
+  if (share !== null && !isSecured(listen, network))
+    throw usage("--share is for runs that are secured: with --listen ADDRESS, or --tls always.");
+  if (http !== null && !isLoopback(parsePageAddress(http).host) && !isSecured(listen, network) && !insecure)
     throw usage("--http beyond this machine is for runs that are secured: with --listen ADDRESS, or --tls always.");
   advertisedHost(listen, advertise, networkInterfaces());
 }
@@ -88,10 +104,11 @@ const given = (name: string, value: string | null): string[] => (value === null 
 
 /** Arguments of the coordinator's process. */
 export function coordinatorArguments(listen: string, network: NetworkOptions): string[] {
-  const { advertise, ports, http, tls, certificates, insecure } = network;
+  const { advertise, ports, http, tls, share, certificates, insecure } = network;
   return [
     ...["--listen", listen, ...given("--advertise", advertise), ...given("--ports", ports), ...given("--http", http)],
     ...(tls === "always" ? ["--tls", tls] : []),
+    ...given("--share", share),
     ...certificates,
     ...(insecure ? ["--insecure-test-network"] : []),
   ];

@@ -9,6 +9,9 @@ export interface PageGuard {
   token(): string | null;
 }
 
+/** Whoever keeps a process running asks here, without a token, whether it is well. */
+export const HEALTH = "/healthz";
+
 /** What fastify is to be made with; renewed certificates reach it by `guardPages`. */
 export const guardOptions = (guard: PageGuard | null) =>
   guard === null
@@ -19,7 +22,7 @@ export const guardOptions = (guard: PageGuard | null) =>
 
 /**
  * Every request has to show the token: as a bearer's (RFC 6750), which Prometheus sends, or as the password of whatever user
- * name, which browsers ask for.
+ * name, which browsers ask for. Only /healthz answers without any, as long as none is shown.
  */
 export function guardPages(server: FastifyInstance, { trust, token }: PageGuard): void {
   trust.onChange(({ certificate, key }) => {
@@ -27,7 +30,9 @@ export function guardPages(server: FastifyInstance, { trust, token }: PageGuard)
     tls.setSecureContext?.({ cert: certificate, key, minVersion: "TLSv1.3" });
   });
   server.addHook("onRequest", async (request, reply) => {
-    const shown = tokenIn(request.headers.authorization ?? "");
+    const { authorization } = request.headers;
+    if (authorization === undefined && request.url === HEALTH) return;
+    const shown = tokenIn(authorization ?? "");
     const wanted = token();
     if (shown !== null && wanted !== null && same(shown, wanted)) return;
     await reply

@@ -1,13 +1,16 @@
 import { type FastifyInstance, fastify } from "fastify";
-import { hostPort } from "../process/addresses.ts";
-import { guardOptions, guardPages, type PageGuard } from "./page-guard.ts";
+import { bindFirst, hostPort, type Ports } from "../process/addresses.ts";
+import { guardOptions, guardPages, HEALTH, type PageGuard } from "./page-guard.ts";
 import type { Metrics } from "./registry.ts";
 
-/** Serves /metrics and /healthz of a process, and its own pages beside them. */
+/**
+ * Serves /metrics and /healthz of a process, and its own pages beside them. Whoever shows no token hears of /healthz only
+ * whether all is well.
+ */
 export async function servePages(
   metrics: Metrics,
   host: string,
-  port: number,
+  ports: Ports,
   parts: {
     readonly collect: () => void;
     readonly health: () => { readonly ok: boolean; readonly detail: object };
@@ -24,15 +27,18 @@ export async function servePages(
     parts.collect();
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
-  server.get("/healthz", async (_request, reply) => {
+  const open = (parts.guard ?? null) === null;
+  server.get(HEALTH, async ({ headers }, reply) => {
     const { ok, detail } = parts.health();
-    return reply.code(ok ? 200 : 503).send({ ok, ...detail });
+    // A token that is shown has been checked by now.
+    const told = open || headers.authorization !== undefined ? detail : {};
+    return reply.code(ok ? 200 : 503).send({ ok, ...told });
   });
   parts.more?.(server);
-  await server.listen({ host, port });
+  await bindFirst(ports, (port) => server.listen({ host, port }));
   const bound = server.server.address();
   return {
     server,
-    address: hostPort(parts.advertise ?? host, typeof bound === "object" ? (bound?.port ?? port) : port),
+    address: hostPort(parts.advertise ?? host, typeof bound === "object" ? (bound?.port ?? ports.from) : ports.from),
   };
 }

@@ -40,14 +40,37 @@ export interface Ports {
 export const ANY_PORT: Ports = { from: 0, to: 0 };
 
 /** "7000-7010" or "7000". @throws LockstepError LS_USAGE */
-export function parsePorts(text: string): Ports {
+export function parsePorts(text: string, what = "--ports"): Ports {
   const parts = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text.trim());
   const from = Number(parts?.[1]);
   const to = Number(parts?.[2] ?? parts?.[1]);
   if (parts !== null && from > 0 && from <= to && to <= 65_535) return { from, to };
-  throw new LockstepError("LS_USAGE", `--ports must be a port or a range such as 7400-7409; it is "${text}".`, {
+  throw new LockstepError("LS_USAGE", `${what} must be a port or a range such as 7400-7409; it is "${text}".`, {
     exitCode: 2,
   });
+}
+
+/** Where pages listen. */
+export interface PageAddress {
+  /** IPv6 without brackets. */
+  readonly host: string;
+  readonly ports: Ports;
+}
+
+/** An address, and ports after it where they matter: 0.0.0.0, ::, 0.0.0.0:7430, [::]:7430-7439. @throws LockstepError LS_USAGE */
+export function parsePageAddress(text: string): PageAddress {
+  if (isIPv6(text)) return { host: text, ports: ANY_PORT };
+  const parts = /^(?:\[([0-9a-f:.]+)\]|([^:/[\]\s]+))(?::(\d+(?:-\d+)?))?$/i.exec(text);
+  const host = parts?.[1] ?? parts?.[2];
+  if (host !== undefined && (parts?.[1] === undefined || isIPv6(host)))
+    return { host, ports: parts?.[3] === undefined ? ANY_PORT : parsePorts(parts[3], "--http's ports") };
+  throw new LockstepError(
+    "LS_USAGE",
+    `--http must be an address, or one with ports such as 0.0.0.0:7430; it is "${text}".`,
+    {
+      exitCode: 2,
+    },
+  );
 }
 
 /**

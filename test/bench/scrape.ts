@@ -1,6 +1,7 @@
 import { RunMetrics } from "../../coordinator/run-metrics.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { servePages } from "../../shared/metrics/pages.ts";
+import { ANY_PORT } from "../../shared/process/addresses.ts";
 import { madeStatus } from "../monitoring/made-status.ts";
 
 /** What a scrape of the coordinator takes with this many workers: `node dist/test/bench/scrape.js [workers]`. */
@@ -18,7 +19,7 @@ for (const { name, incarnation } of rows) {
 }
 const state = { phase: "running", change: null, settings: { evaluationBatches: 80 } } as never;
 const scraped = { ruler: { state }, workers: rows, broadcaster: null, disk: { room: null } };
-const { server, address } = await servePages(run.metrics, "127.0.0.1", 0, {
+const { server, address } = await servePages(run.metrics, "127.0.0.1", ANY_PORT, {
   collect: () => run.scrape(scraped),
   health: () => ({ ok: true, detail: {} }),
 });

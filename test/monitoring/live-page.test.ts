@@ -8,6 +8,7 @@ import { RunHistory } from "../../coordinator/live/history.ts";
 import { serveLive } from "../../coordinator/live/pages.ts";
 import { servePages } from "../../shared/metrics/pages.ts";
 import { createMetrics } from "../../shared/metrics/registry.ts";
+import { ANY_PORT } from "../../shared/process/addresses.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import { chromiumProgram, type WatchedPage, watchedPage, whyNoChromium } from "../evaluation/chromium.ts";
 import { madeHistory, madeStatus } from "./made-status.ts";
@@ -22,7 +23,7 @@ let url: string;
 
 beforeAll(async () => {
   const status = () => madeStatus(workers, (Date.now() - opened) / 1000);
-  const pages = await servePages(createMetrics("coordinator"), "127.0.0.1", 0, {
+  const pages = await servePages(createMetrics("coordinator"), "127.0.0.1", ANY_PORT, {
     collect: () => {},
     health: () => ({ ok: true, detail: {} }),
     more: (one) => serveLive(one, { status, history: madeHistory() }),

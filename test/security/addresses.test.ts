@@ -5,6 +5,7 @@ import {
   bindFirst,
   hostPort,
   isLoopback,
+  parsePageAddress,
   parsePorts,
   splitAddress,
 } from "../../shared/process/addresses.ts";
@@ -75,5 +76,21 @@ describe("ports", () => {
 
   it.each(["", "0", "7409-7400", "70000", "a-b", "7400-"])("%j is no range", (text) =>
     expect(() => parsePorts(text)).toThrow(expect.objectContaining({ code: "LS_USAGE" })),
+  );
+
+  it.each([
+    ["0.0.0.0", "0.0.0.0", 0, 0],
+    ["::", "::", 0, 0],
+    ["fd00::7430", "fd00::7430", 0, 0],
+    ["0.0.0.0:7430", "0.0.0.0", 7430, 7430],
+    ["[::]:7430-7439", "::", 7430, 7439],
+    ["pages.example:80", "pages.example", 80, 80],
+  ])("of pages stand behind their address: %s", (text, host, from, to) => {
+    expect(parsePageAddress(text)).toEqual({ host, ports: { from, to } });
+  });
+
+  it.each(["", "0.0.0.0:", "0.0.0.0:0", "0.0.0.0:9-8", "[10.0.0.1]:80", "a b", "https://a:1"])(
+    "and %j is none for pages",
+    (text) => expect(() => parsePageAddress(text)).toThrow(expect.objectContaining({ code: "LS_USAGE" })),
   );
 });

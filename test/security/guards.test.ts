@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
@@ -13,6 +13,7 @@ import { listen } from "../../shared/broadcast/listener.ts";
 import { natsAccess, natsFileSchema, natsOptions, watchAccess } from "../../shared/broadcast/nats-file.ts";
 import { servePages } from "../../shared/metrics/pages.ts";
 import { createMetrics } from "../../shared/metrics/registry.ts";
+import { ANY_PORT } from "../../shared/process/addresses.ts";
 import { channelOptions } from "../../shared/rpc/service.ts";
 import { Gate, type Refusal } from "../../shared/security/gate.ts";
 import { parseLink } from "../../shared/security/join-link.ts";
@@ -105,6 +106,30 @@ describe("a certificate", () => {
   });
 });
 
+describe("a directory to share", () => {
+  it("holds a link that does not expire, and what asks for pages, for the owner and its group, and nothing else", async () => {
+    const share = join(scratchDirectory(), "share");
+    const { access, address, links, security, join: enter } = await secured({ share });
+    links.announce(true, false);
+    const shared = (name: string, directory = share) => readFileSync(join(directory, name), "utf8").trim();
+    expect(readdirSync(share).sort()).toEqual(["ca.pem", "http-token", "join"]);
+    for (const name of readdirSync(share)) expect(statSync(join(share, name)).mode & 0o777).toBe(0o640);
+    expect(shared("ca.pem")).toBe(security.trust.current.authority.trim());
+    expect(shared("http-token")).toBe(security.httpToken);
+    const token = parseLink(shared("join")).token!;
+    expect(security.tokens.list.find(({ id }) => id === token.id)).toMatchObject({ expires: null, uses: null });
+    // A worker that came by it is thrown out: the others' link and token are new ones.
+    const before = { join: shared("join"), token: security.httpToken };
+    const heard = greet(address, await enter(A, token), A);
+    await vi.waitFor(() => expect(heard).toEqual(["access"]));
+    access.control({ action: "worker-revoke", target: A, detail: "" });
+    expect(shared("join")).not.toBe(before.join);
+    expect(shared("http-token")).toBe(security.httpToken);
+    expect(security.httpToken).not.toBe(before.token);
+    expect(await failure(enter(B, parseLink(shared("join")).token!))).toBe("no failure");
+  });
+});
+
 describe("a member's port", () => {
   it("takes nobody without a certificate, and nobody of another run", async () => {
     const [mine, other] = [await secured(), await secured()];
@@ -128,18 +153,22 @@ describe("pages beyond loopback", () => {
   it("take TLS, and the token as a bearer's or as a password", async () => {
     const { security } = await secured();
     const { trust } = security;
-    const { server, address } = await servePages(createMetrics("coordinator"), "127.0.0.1", 0, {
-      ...{ collect: () => {}, health: () => ({ ok: true, detail: {} }) },
+    const { server, address } = await servePages(createMetrics("coordinator"), "127.0.0.1", ANY_PORT, {
+      ...{ collect: () => {}, health: () => ({ ok: true, detail: { step: 7 } }) },
       guard: { trust, token: () => security.httpToken },
     });
     onTestFinished(() => server.close());
-    const get = (authorization?: string): Promise<number | undefined> =>
+    const get = async (authorization?: string) => (await ask("/metrics", authorization)).status;
+    const ask = (path: string, authorization?: string): Promise<{ readonly status?: number; readonly body: string }> =>
       new Promise((resolve, reject) => {
         const options = { ca: trust.current.authority, servername: "coordinator.lockstep" };
         const headers = authorization === undefined ? {} : { authorization };
-        request(`https://${address}/metrics`, { ...options, headers }, (reply) => {
-          reply.resume();
-          resolve(reply.statusCode);
+        request(`https://${address}${path}`, { ...options, headers }, (reply) => {
+          let body = "";
+          reply.setEncoding("utf8").on("data", (text) => {
+            body += text;
+          });
+          reply.on("end", () => resolve({ status: reply.statusCode!, body }));
         })
           .on("error", reject)
           .end();
@@ -151,6 +180,14 @@ describe("pages beyond loopback", () => {
     expect(await get(`Bearer ${security.httpToken}`)).toBe(200);
     expect(await get(basic(`me:${security.httpToken}`))).toBe(200);
     await expect(fetch(`http://${address}/metrics`)).rejects.toThrow();
+    // Whoever keeps the process running may ask whether it is well, and hears no more.
+    expect(await ask("/healthz")).toEqual({ status: 200, body: '{"ok":true}' });
+    expect(await ask("/healthz?x=1")).toMatchObject({ status: 401 });
+    expect(await ask("/healthz", "Bearer wrong")).toMatchObject({ status: 401 });
+    expect(await ask("/healthz", `Bearer ${security.httpToken}`)).toEqual({
+      status: 200,
+      body: '{"ok":true,"step":7}',
+    });
   });
 });
 
