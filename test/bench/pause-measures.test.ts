@@ -100,8 +100,9 @@ describe("planned changes", () => {
     ],
   };
 
-  it("a join costs what the step of the pull and the first step of its shards take longer", () => {
-    expect(joinPause(history, T0 + 100, "w1")).toEqual({ millis: 60 + 70, parts: { pull: 60, handover: 70 } });
+  it("a join's pause is the longer one of what the step of the pull and the first step of its shards take longer", () => {
+    const parts = { pull: 60, handover: 70, together: 130 };
+    expect(joinPause(history, T0 + 100, "w1")).toEqual({ millis: 70, parts });
     expect(joinPause(history, T0 + 100, "w2")).toBeNull();
   });
 

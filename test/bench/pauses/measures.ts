@@ -55,8 +55,9 @@ export function leavePause(history: History, askedAt: number, name: string): Mea
 }
 
 /**
- * The pause of a join: what the step in which the joiner gets level takes longer than those before it, and the first step
- * in which it computes longer than those after it.
+ * The pause of a join, which consists of two changes of view with steps between them: what the step in which the joiner
+ * gets level takes longer than those before it, and the first step in which it computes longer than those after it. The
+ * pause is the longer one; `together`, what both cost the run.
  */
 export function joinPause(history: History, startedAt: number, name: string): Measured | null {
   const views = joinViews(history, startedAt, name);
@@ -65,7 +66,8 @@ export function joinPause(history: History, startedAt: number, name: string): Me
   if (before === undefined) return null;
   const pull = excess(history, views.join, String(before.id));
   const handover = excess(history, views.level, String(views.level.id));
-  return pull === null || handover === null ? null : { millis: pull + handover, parts: { pull, handover } };
+  if (pull === null || handover === null) return null;
+  return { millis: Math.max(pull, handover), parts: { pull, handover, together: pull + handover } };
 }
 
 function joinViews(history: History, startedAt: number, name: string) {
