@@ -1,6 +1,7 @@
 import type { Progress, WorkerMessage } from "../../shared/protocol/messages.ts";
 import { type Incarnation, sameView, type View, type ViewId } from "../../shared/protocol/view.ts";
 import { measure } from "./balance.ts";
+import { endAtBest } from "./best.ts";
 import {
   includeInChange,
   lateAnswers,
@@ -36,7 +37,7 @@ import {
   type WorkerEntry,
 } from "./state.ts";
 import { mostAccused, stepBudget } from "./suspect.ts";
-import { endAtBest, onHeld, onValidated, validateIfDue } from "./validate.ts";
+import { onHeld, onValidated, validateIfDue } from "./validate.ts";
 import { waitFor, waitOrGiveUp, withMissing } from "./waiting.ts";
 
 /**

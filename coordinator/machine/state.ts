@@ -5,7 +5,8 @@ import type { Guard } from "../../shared/protocol/guards.ts";
 import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
-import type { BestState, Validating, Validation } from "./validate.ts";
+import type { BestState } from "./best.ts";
+import type { Validating, Validation } from "./validate.ts";
 import type { Waiting } from "./waiting.ts";
 
 /** What the coordinator's decisions depend on, fixed for one reign. */

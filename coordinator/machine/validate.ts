@@ -1,7 +1,7 @@
-import type { WorkerMessage } from "../../shared/protocol/messages.ts";
+import type { HeldOutCounts, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
+import { isBetter } from "./best.ts";
 import { startChange } from "./change.ts";
-import { finish } from "./finish.ts";
 import { type MachineState, say, send, type Turn, type WorkerEntry } from "./state.ts";
 
 /**
@@ -19,33 +19,15 @@ export interface Validating {
   readonly givenAt: Map<number, number>;
   /** Who is heard, has a batch and does not do it: a compute thread may hang while the rest of its worker looks sound. */
   readonly mute: Set<Incarnation>;
-  readonly results: Map<number, Counts>;
+  readonly results: Map<number, HeldOutCounts>;
   /** Since when nobody is left that could hold that state, though training is past it; null while somebody does. */
   goneSince: number | null;
   /** The run went back to come by that state again. */
   wentBack: boolean;
 }
 
-/** Of some held-out images; the loss is a sum in nats, without label smoothing. */
-export interface Counts {
-  readonly samples: number;
-  readonly correct: number;
-  readonly loss: number;
-}
-
-/** The state of which most held-out images were recognised; of equal ones the first. */
-export interface BestState {
-  readonly step: number;
-  readonly samples: number;
-  readonly correct: number;
-}
-
-/** More of the images; as many are no gain that a longer run would be worth. */
-export const isBetter = ({ samples, correct }: Omit<Counts, "loss">, best: BestState | null): boolean =>
-  samples > 0 && (best === null || correct * best.samples > best.correct * samples);
-
 /** What was found of one state; samples is 0 where it could not be validated. */
-export interface Validation extends Counts {
+export interface Validation extends HeldOutCounts {
   readonly step: number;
   readonly lineage: string;
 }
@@ -140,24 +122,6 @@ function isStored(turn: Turn, validating: Validating, holders: readonly WorkerEn
   return false;
 }
 
-/**
- * After as many validations without a better one as the recipe has patience for, or where a former state was better than the
- * last, the run ends at its best state: what came after it does not count. True where it did.
- */
-export function endAtBest(turn: Turn): boolean {
-  const { best, sinceBest, validated, settings } = turn.state;
-  const patience = settings.validation?.patience ?? null;
-  if (patience === null || best === null) return false;
-  const last = validated >= settings.totalSteps && best.step < settings.totalSteps;
-  if (sinceBest.length < patience && !last) return false;
-  const share = `${((100 * best.correct) / best.samples).toFixed(2)} % of the held-out images`;
-  const reason = `early stop, ${share} after step ${best.step} and no more in ${sinceBest.length} validations since`;
-  say(turn, { type: "phase", phase: "finishing", detail: reason });
-  turn.actions.push({ kind: "retreat", before: best.step, reason, keepsValidations: true });
-  finish(turn, { kind: "done" });
-  return true;
-}
-
 /** One that came back may have done a batch that was given to nobody else yet. */
 function nextOf({ queue, results }: Validating): number | undefined {
   for (;;) {
@@ -202,7 +166,7 @@ function conclude(turn: Turn, { tip, since, results }: Validating): void {
   record(turn, { step: tip.step, lineage: tip.lineage, ...sumOf(results) }, since);
 }
 
-function sumOf(results: Validating["results"]): Counts {
+function sumOf(results: Validating["results"]): HeldOutCounts {
   const sum = { samples: 0, correct: 0, loss: 0 };
   // In the order of the batches: sums of floating-point numbers depend on it.
   for (const [, counts] of [...results].sort(([a], [b]) => a - b)) {

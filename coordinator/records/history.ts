@@ -1,8 +1,8 @@
 import { LockstepError } from "../../shared/errors.ts";
 import type { ModelFacts } from "../../shared/protocol/messages.ts";
 import type { Tip, View } from "../../shared/protocol/view.ts";
+import { type BestState, isBetter } from "../machine/best.ts";
 import type { History } from "../machine/state.ts";
-import { type BestState, isBetter } from "../machine/validate.ts";
 import { type CheckpointRecord, type DurableRecord, type RecordOf, viewOf } from "./record.ts";
 
 /** What a new reign starts from. Its size does not grow with the number of steps. */

@@ -7,6 +7,13 @@ import type { Incarnation, Tip, View, ViewId } from "./view.ts";
  * these unions are the parsed form on which all decisions are made.
  */
 
+/** What some weights make of some held-out images; the loss is a sum in nats, without label smoothing, NaN where it is not finite. */
+export type HeldOutCounts = {
+  readonly samples: number;
+  readonly correct: number;
+  readonly loss: number;
+};
+
 export type WorkerMessage =
   /** First on every new stream, also after a redial. */
   | {
@@ -63,15 +70,8 @@ export type WorkerMessage =
    * snapshot; said again on every stream.
    */
   | { readonly kind: "held"; readonly tip: Tip; readonly bytes: number }
-  /** Of one batch of held-out images, with the weights of this step: right predictions, and the sum of the loss. */
-  | {
-      readonly kind: "validated";
-      readonly step: number;
-      readonly batch: number;
-      readonly samples: number;
-      readonly correct: number;
-      readonly loss: number;
-    }
+  /** Of one batch of held-out images, with the weights of this step. */
+  | ({ readonly kind: "validated"; readonly step: number; readonly batch: number } & HeldOutCounts)
   | { readonly kind: "leaving"; readonly reason: string }
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   /** Whether a worker that is to be let in can be reached from here; an empty failure: it can. */

@@ -2,14 +2,13 @@ import type { Config } from "../../shared/config/schema.ts";
 import type { Fault } from "../../shared/faults/fault.ts";
 import type { Layout } from "../../shared/model/layout.ts";
 import type { ShardRange } from "../../shared/plan/tree.ts";
-import type { ModelFacts } from "../../shared/protocol/messages.ts";
+import type { HeldOutCounts, ModelFacts } from "../../shared/protocol/messages.ts";
 import type { ShardRecord } from "../../shared/protocol/trailer.ts";
 import type { Tip } from "../../shared/protocol/view.ts";
 import type { Span } from "../../shared/trace/part.ts";
 import type { MemoryPlan } from "../memory/plan.ts";
 import type { StartMillis } from "./start-clock.ts";
 import type { NodeBuffer } from "./step.ts";
-import type { BatchCounts } from "./validator.ts";
 
 /** What the main thread asks of the compute thread; it answers in the order of the requests. */
 export type ComputeRequest =
@@ -79,7 +78,7 @@ export type ComputeReply =
   | { readonly kind: "evaluated"; readonly batch: number; readonly result: EvaluatedBatch }
   /** Not `sound`: the state had another hash by then. */
   | { readonly kind: "held"; readonly step: number; readonly sound: boolean }
-  | ({ readonly kind: "validated"; readonly step: number; readonly batch: number } & BatchCounts)
+  | ({ readonly kind: "validated"; readonly step: number; readonly batch: number } & HeldOutCounts)
   | { readonly kind: "pong" }
   /** What a trace shows of the request whose answer follows. */
   | { readonly kind: "spans"; readonly spans: readonly Span[] }

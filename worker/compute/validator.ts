@@ -1,17 +1,11 @@
 import type { LayersModel } from "@tensorflow/tfjs-layers";
 import type { Dataset } from "../../shared/data/dataset.ts";
 import type { Layout } from "../../shared/model/layout.ts";
+import type { HeldOutCounts } from "../../shared/protocol/messages.ts";
 import { surprisals } from "../evaluation/metrics/probabilities.ts";
 import { batchImages, type EvaluationConfig, largestOfRows } from "./evaluate.ts";
 import { Predictor } from "./predictor.ts";
 import type { TensorFlow } from "./tensorflow.ts";
-
-/** What a batch of held-out images says of some weights; the loss is a sum in nats, NaN where it is not finite. */
-export interface BatchCounts {
-  readonly samples: number;
-  readonly correct: number;
-  readonly loss: number;
-}
 
 /** Predicts held-out images with weights of a former step while training goes on with newer ones. */
 export class Validator {
@@ -53,7 +47,7 @@ export class Validator {
   }
 
   /** Null where the weights of that step are not kept any more: whoever asked has it from somebody else. */
-  run(step: number, batch: number): BatchCounts | null {
+  run(step: number, batch: number): HeldOutCounts | null {
     const held = this.#held;
     if (held?.step !== step) return null;
     // Training reads the weights in shared memory, never the model's own variables.
