@@ -1,22 +1,13 @@
-import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { builtProgram } from "../../deploy/up/built.ts";
-import { Child } from "../../deploy/up/child.ts";
-import { LineTail } from "../../deploy/up/line-tail.ts";
 import { writeConfig } from "../../deploy/up/prepare.ts";
-import { readEndpoints } from "../../deploy/up/probe.ts";
-import { Reaper } from "../../deploy/up/reaper.ts";
-import { readJoinLink } from "../../deploy/up/runs.ts";
-import type { RunStatus } from "../../deploy/up/status.ts";
 import type { Config } from "../../shared/config/schema.ts";
-import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
 import { computeEnvironment } from "../../worker/compute/tensorflow.ts";
-import { ATTACKS, type Target } from "../security/attacks.ts";
-import { type EventLine, NotSeen } from "./disturbed-run.ts";
-import { Network } from "./network.ts";
+import { HostsRun } from "../hosts/hosts-run.ts";
+import { Network } from "../hosts/network.ts";
+import { attackCount } from "../security/attacks.ts";
+import { NotSeen } from "./disturbed-run.ts";
 import { judgeFiles } from "./play.ts";
 import type { QuietRun } from "./quiet-run.ts";
 
@@ -46,8 +37,9 @@ export const NETWORK_CELLS: readonly NetworkCell[] = [
 ];
 
 const WORKERS = 3;
+const NAMES = Array.from({ length: WORKERS }, (_, w) => `worker-${w}`);
+const COORDINATOR = "coordinator";
 const INTRUDER = WORKERS + 1;
-const PATIENCE = 120_000;
 /** A step takes half a second: the faults last for seconds. */
 const PACE_MILLIS = 150;
 
@@ -68,36 +60,12 @@ export async function playNetwork(
   onResult: (result: NetworkResult) => unknown,
 ): Promise<string | null> {
   const network = Network.make(WORKERS + 2);
-  const reaper = new Reaper();
-  const children: Child[] = [];
-  const events = new LineTail(join(out, "events.ndjson"));
-  const seen: EventLine[] = [];
-  const steps = new LineTail(join(out, "steps.ndjson"));
-  let step = -1;
-  const read = () => {
-    seen.push(...(events.read() as EventLine[]));
-    step = Number(steps.read().at(-1)?.step ?? step);
-  };
-  const until = async (what: string, holds: () => boolean) => {
-    const deadline = performance.now() + PATIENCE;
-    for (read(); !holds(); read()) {
-      if (performance.now() > deadline) throw new NotSeen(`not within ${PATIENCE / 1000} s: ${what}`);
-      await sleep(50);
-    }
-  };
-  /** All workers have shards in the newest view, and two steps were done in it. */
-  const healed = async () => {
-    let from = -1;
-    await until("all workers compute again", () => {
-      const view = seen.findLast(({ type }) => type === "view");
-      const shards = Object.values((view?.shards ?? {}) as Record<string, string>);
-      if (shards.length < WORKERS || shards.includes("joining")) from = -1;
-      else if (from < 0) from = step;
-      return from >= 0 && step >= from + 2;
-    });
+  const run = new HostsRun({ network, out, logs: join(out, "logs") });
+  const healed = () => run.compute(NAMES, 2, [COORDINATOR]);
+  const pace = (millis: number) => {
+    for (const name of NAMES) run.operate("inject", out, "slow", "--worker", name, "--millis", String(millis));
   };
   try {
-    mkdirSync(out, { recursive: true });
     await start();
     await healed();
     pace(PACE_MILLIS);
@@ -110,7 +78,7 @@ export async function playNetwork(
         const at = Date.now();
         await healed();
         // Whoever was not noticed to be away may still be found out.
-        await until("steps after it", () => Date.now() > at + 2500);
+        await run.until("steps after it", () => Date.now() > at + 2500);
         await healed();
       }
       onResult({ name: cell.name, skipped, seconds: (Date.now() - started) / 1000 });
@@ -118,86 +86,35 @@ export async function playNetwork(
     const started = Date.now();
     // It needs its time, and the run is to outlast it.
     pace(4 * PACE_MILLIS);
-    const broken = await intrude();
+    const outcomes = await run.intrude(INTRUDER, false);
     onResult({ name: "an intruder without a token", skipped: false, seconds: (Date.now() - started) / 1000 });
+    const broken = outcomes.filter(({ held }) => !held).map(({ name, outcome }) => `${name}: ${outcome}`);
     if (broken.length > 0) return `the intruder got further than it should: ${broken.join("; ")}`;
+    if (outcomes.length < attackCount(false)) return `it made only ${outcomes.length} attempts`;
     pace(PACE_MILLIS);
     await healed();
     pace(0);
-    const codes = await Promise.race([
-      Promise.all(children.map(({ ended }) => ended)),
-      sleep(PATIENCE, null, { ref: false }),
-    ]);
-    if (codes === null) throw new NotSeen("the run does not end by itself");
-    return codes.every(({ code }) => code === 0)
+    const codes = await run.ended();
+    return Object.values(codes).every((code) => code === 0)
       ? judgeFiles(out, quiet, ["stateSha256", "lineage"])
-      : `exit codes ${codes.map(({ code }) => code)}`;
+      : `exit codes ${JSON.stringify(codes)}`;
   } catch (error) {
     if (!(error instanceof NotSeen)) throw error;
     return error.message;
   } finally {
-    await Promise.all(children.map((child) => (child.running ? child.stop(0) : null)));
-    reaper.close();
+    await run.close();
     network.remove();
-  }
-
-  /** The coordinator can be reached from its network alone; returns what was said. */
-  function operate(...args: string[]): string {
-    const [program, ...rest] = network.on(0, [process.execPath, builtProgram("deploy/cli/main.js"), ...args]);
-    return spawnSync(program!, rest, { encoding: "utf8" }).stdout;
-  }
-
-  function pace(millis: number): void {
-    for (let w = 0; w < WORKERS; w++)
-      operate("inject", out, "slow", "--worker", `worker-${w}`, "--millis", String(millis));
-  }
-
-  /** What an intruder achieved that it should not have. */
-  async function intrude(): Promise<string[]> {
-    const token = (...more: string[]): JoinToken =>
-      parseLink(
-        operate("token", "create", out, ...more)
-          .trim()
-          .split(" ")
-          .at(-1)!,
-      ).token!;
-    const tokens = { expired: token("--lifetime", "1s"), used: token("--uses", "1"), revoked: token() };
-    operate("token", "revoke", out, tokens.revoked.id);
-    useUp(tokens.used);
-    const { run, workers } = JSON.parse(operate("status", out, "--json")) as RunStatus;
-    const { coordinator } = readEndpoints(out)!;
-    const target: Target = { run, coordinator, members: workers.map(({ address }) => address), tokens };
-    const program = [process.execPath, builtProgram("test/security/intruder.js"), JSON.stringify(target)];
-    const [command, ...args] = network.on(INTRUDER, program);
-    const child = spawn(command!, args, { stdio: ["ignore", "pipe", "inherit"] });
-    const lines: string[] = [];
-    for await (const line of createInterface({ input: child.stdout })) lines.push(line);
-    const outcomes = lines.map((line) => JSON.parse(line) as { name: string; outcome: string; held: boolean });
-    if (outcomes.length < ATTACKS.length) return [`it made only ${outcomes.length} of ${ATTACKS.length} attempts`];
-    return outcomes.filter(({ held }) => !held).map(({ name, outcome }) => `${name}: ${outcome}`);
-  }
-
-  /** Lets somebody in by a token for one, who goes no further. */
-  function useUp(token: JoinToken): void {
-    const once = [process.execPath, builtProgram("test/security/join-once.js"), readEndpoints(out)!.coordinator];
-    const [program, ...args] = network.on(0, [...once, JSON.stringify(token)]);
-    spawnSync(program!, args, { stdio: "inherit" });
   }
 
   async function start(): Promise<void> {
     const config = JSON.parse(readFileSync(quiet.config, "utf8")) as Config;
     const place = { ...config.place, workers: WORKERS, outDirectory: out, nats: null };
     writeConfig(out, { ...config, runId: `network-${process.pid}`, place });
-    const child = (host: number, name: string, program: string, args: readonly string[]) => {
-      const command = () => network.on(host, [process.execPath, builtProgram(program), ...args]);
-      const env = { ...computeEnvironment({ device: "cpu", threads: 1 }) };
-      children.push(new Child({ name, command, env, logFile: join(out, "logs", `${name}.log`) }, 0, reaper));
-    };
-    child(0, "coordinator", "coordinator/main.js", ["--run", out, "--start", "--listen", network.address(0)]);
-    await until("the coordinator prints how to join", () => readJoinLink(out) !== null);
-    for (let w = 0; w < WORKERS; w++) {
-      const join_ = ["--join", readJoinLink(out)!, "--name", `worker-${w}`];
-      child(w + 1, `worker-${w}`, "worker/main.js", join_);
-    }
+    const rule = ["--run", out, "--start", "--listen", network.address(0)];
+    run.start(0, COORDINATOR, "coordinator/main.js", rule);
+    const link = await run.joinLine([COORDINATOR]);
+    const env = { ...computeEnvironment({ device: "cpu", threads: 1 }) };
+    for (const [w, name] of NAMES.entries())
+      run.start(w + 1, name, "worker/main.js", ["--join", link, "--name", name], { env });
   }
 }

@@ -145,7 +145,7 @@ export async function verdict(run: DisturbedRun, quiet: QuietRun): Promise<strin
 /** The same by the files of a run alone. */
 export function judgeFiles(
   out: string,
-  quiet: QuietRun,
+  quiet: Pick<QuietRun, "marks" | "summary">,
   names: readonly (keyof Bits)[] = ["weightsSha256", "stateSha256", "lineage"],
 ): string | null {
   for (const mark of marksOf(out)) {

@@ -5,11 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { builtProgram } from "../../deploy/up/built.ts";
 import { Probe, readEndpoints } from "../../deploy/up/probe.ts";
-import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
-import { joinOnce, newIdentity } from "../../worker/security/obtain.ts";
 import { bitsOf, parseLines, SMALL_SET, summaryOf, train } from "../up/runs.ts";
 import { type Scratch, scratch, until } from "../up/support.ts";
-import type { Target } from "./attacks.ts";
+import { attackCount } from "./attacks.ts";
+import type { Outcome, Target } from "./attempt.ts";
+import { layOut } from "./target.ts";
 
 let place: Scratch;
 let data: string;
@@ -23,12 +23,6 @@ beforeAll(async () => {
   await writeSynthetic(data, SMALL_SET);
 });
 afterAll(() => place[Symbol.dispose]());
-
-interface Outcome {
-  readonly name: string;
-  readonly outcome: string;
-  readonly held: boolean;
-}
 
 function attack(target: Target): Promise<Outcome[]> {
   return new Promise((resolve, reject) => {
@@ -54,16 +48,8 @@ describe("a secured run that is attacked", () => {
     try {
       await until(async () => (await probe.status())?.phase === "running");
       for (const name of ["worker-0", "worker-1"]) await probe.inject(name, "slow:500");
-      const coordinator = readEndpoints(out)!.coordinator;
-      const token = async (lifetime: number | null, uses: number | null): Promise<JoinToken> =>
-        parseLink(await probe.control("token-create", "", JSON.stringify({ lifetime, uses, note: "" }))).token!;
-      const tokens = { expired: await token(1, null), used: await token(null, 1), revoked: await token(null, null) };
-      await joinOnce(coordinator, tokens.used, { identity: newIdentity(), name: "once" });
-      await probe.control("token-revoke", tokens.revoked.id, "");
-      const { workers, run: id } = (await probe.status())!;
-      const members = workers.map(({ address }) => String(address));
-      const outcomes = await attack({ run: id, coordinator, members, tokens });
-      expect(outcomes.length).toBeGreaterThan(15);
+      const outcomes = await attack(await layOut(probe, readEndpoints(out)!));
+      expect(outcomes.length).toBe(attackCount(false));
       expect(outcomes.filter(({ held }) => !held)).toEqual([]);
       expect((await probe.status())?.phase, "the run must outlast the attacks").toBe("running");
       for (const name of ["worker-0", "worker-1"]) await probe.inject(name, "slow:0");

@@ -1,63 +1,39 @@
 import { connect as connectPlain, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
-import * as grpc from "@grpc/grpc-js";
+import { connect as connectNats } from "nats";
 import { Authority } from "../../coordinator/security/authority.ts";
 import { splitAddress } from "../../shared/process/addresses.ts";
 import { bootstrapClient, coordinatorClient, memberClient, unary } from "../../shared/rpc/clients.ts";
+import { channelOptions } from "../../shared/rpc/service.ts";
 import type { JoinToken } from "../../shared/security/join-link.ts";
+import { COORDINATOR_NAME } from "../../shared/security/names.ts";
 import { Trust } from "../../shared/security/trust.ts";
 import { fetchAuthority, joinOnce, newIdentity } from "../../worker/security/obtain.ts";
+import {
+  type Attack,
+  bytesToCall,
+  firstOf,
+  memberOf,
+  PATIENCE,
+  soon,
+  stranger,
+  type Target,
+  verdict,
+  withClient,
+} from "./attempt.ts";
 
-/** What an attacker who can reach the ports of a run tries. Each attempt says what came of it. */
-export interface Target {
-  readonly run: string;
-  /** host:port */
-  readonly coordinator: string;
-  readonly members: readonly string[];
-  /** A token that let somebody in once and does not any more, by its time, its uses, or a person. */
-  readonly tokens: { readonly expired: JoinToken; readonly used: JoinToken; readonly revoked: JoinToken };
-}
+import { INSIDERS } from "./insider-attacks.ts";
 
-export interface Attack {
-  readonly name: string;
-  /** What must have come of it. */
-  readonly expected: RegExp;
-  attempt(target: Target): Promise<string>;
-  /** Takes its time, which others use. */
-  readonly lasts?: boolean;
-}
+/** What anybody who reaches the ports of a run can try. Each attempt says what came of it. */
 
 const SELF = "ffffffffffffffff";
-const PATIENCE = 4000;
 /** A connection that was never made, or was broken, before a call got through. */
-const BROKEN = /UNAVAILABLE|CANCELLED|DEADLINE_EXCEEDED/;
-
-const verdict = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "taken",
-    (error: { code?: unknown; details?: string; message: string }) => {
-      const words = error.details ?? error.message;
-      const code = typeof error.code === "number" ? grpc.status[error.code] : String(error.code ?? "");
-      return `${code} ${/LS_[A-Z_]+/.exec(words)?.[0] ?? ""}`.trim();
-    },
-  );
-
-/** Streams end with a status as well. */
-const firstOf = (stream: grpc.ClientReadableStream<unknown>): Promise<unknown> =>
-  new Promise((resolve, reject) => {
-    stream.on("data", resolve);
-    stream.on("error", reject);
-    setTimeout(() => reject(new Error("silence")), PATIENCE).unref();
-  });
-
-async function withClient<C extends { close(): void }, T>(client: C, use: (client: C) => Promise<T>): Promise<T> {
-  return use(client).finally(() => client.close());
-}
+const BROKEN = /^(UNAVAILABLE|CANCELLED|DEADLINE_EXCEEDED)$/;
 
 const statusOf = (address: string, trust: Trust | null) =>
   withClient(coordinatorClient(address, { trust, ownConnection: true }), (client) =>
-    verdict(unary((done) => client.getStatus({}, { deadline: Date.now() + PATIENCE }, done))),
+    verdict(unary((done) => client.getStatus({}, soon(), done))),
   );
 
 const stateOf = (run: string, address: string, trust: Trust | null) =>
@@ -72,11 +48,6 @@ async function forged(target: Target, lifetime = 3_600_000): Promise<Trust> {
   const { certificate, key } = await own.equip({ role: "worker", name: SELF }, lifetime);
   return new Trust({ authority, certificate, key });
 }
-
-const stranger = async (target: Target): Promise<Trust> => {
-  const { authority } = await fetchAuthority(target.coordinator, target.tokens.used.authority);
-  return new Trust({ authority, certificate: "", key: "" });
-};
 
 const joinBy = (target: Target, token: JoinToken) =>
   verdict(joinOnce(target.coordinator, token, { identity: newIdentity(), name: "intruder" }));
@@ -140,9 +111,32 @@ function slow(address: string, authority: string): Promise<string> {
   });
 }
 
-const member = ({ members, coordinator }: Target): string => members[0] ?? coordinator;
+/** A TLS handshake in an older version. */
+const olderTls = (address: string): Promise<string> => {
+  const { host, port } = splitAddress(address)!;
+  const asked = new Promise((resolve, reject) => {
+    const old = {
+      minVersion: "TLSv1.2",
+      maxVersion: "TLSv1.2",
+      ALPNProtocols: ["h2"],
+      rejectUnauthorized: false,
+    } as const;
+    const socket = connectTls({ host, port, ...old }, () => resolve(socket.destroy()));
+    socket.on("error", reject);
+  });
+  return verdict(asked);
+};
 
-export const ATTACKS: readonly Attack[] = [
+/** A subscription to all that a run broadcasts. */
+async function overhear(target: Target, user: { readonly user?: string; readonly pass?: string }): Promise<string> {
+  if (target.nats === null) return "no broadcasts";
+  const { host, port } = splitAddress(target.nats.replace(/^\w+:\/\//, ""))!;
+  const { authority } = (await stranger(target)).current;
+  const options = { servers: `${host}:${port}`, tls: { ca: authority }, ...user, reconnect: false, timeout: PATIENCE };
+  return verdict(connectNats(options).then((connection) => connection.close()));
+}
+
+export const STRANGERS: readonly Attack[] = [
   {
     name: "plain text gRPC to the coordinator",
     expected: BROKEN,
@@ -151,7 +145,7 @@ export const ATTACKS: readonly Attack[] = [
   {
     name: "plain text gRPC to a member",
     expected: BROKEN,
-    attempt: (target) => stateOf(target.run, member(target), null),
+    attempt: (target) => stateOf(target.run, memberOf(target), null),
   },
   {
     name: "an HTTP request to the coordinator's port",
@@ -161,7 +155,7 @@ export const ATTACKS: readonly Attack[] = [
   {
     name: "noise to a member's port",
     expected: /^closed after no answer$/,
-    attempt: (target) => bytesTo(member(target), Buffer.alloc(100_000, 0xa5)),
+    attempt: (target) => bytesTo(memberOf(target), Buffer.alloc(100_000, 0xa5)),
   },
   {
     name: "status without a certificate",
@@ -171,7 +165,7 @@ export const ATTACKS: readonly Attack[] = [
   {
     name: "a member's state without a certificate",
     expected: BROKEN,
-    attempt: async (target) => stateOf(target.run, member(target), await stranger(target)),
+    attempt: async (target) => stateOf(target.run, memberOf(target), await stranger(target)),
   },
   {
     name: "status with a certificate of another run",
@@ -181,7 +175,7 @@ export const ATTACKS: readonly Attack[] = [
   {
     name: "a member's state with a certificate of another run",
     expected: BROKEN,
-    attempt: async (target) => stateOf(target.run, member(target), await forged(target)),
+    attempt: async (target) => stateOf(target.run, memberOf(target), await forged(target)),
   },
   {
     name: "a token whose secret is guessed",
@@ -203,15 +197,51 @@ export const ATTACKS: readonly Attack[] = [
       const about = { protocol: 1, version: "x".repeat(1 << 20), tokenId: "", secret: "", incarnation: "", name: "" };
       const nothing = { publicKey: Buffer.alloc(0), signature: Buffer.alloc(0) };
       return withClient(bootstrapClient(target.coordinator, await stranger(target)), (client) =>
-        verdict(unary((done) => client.join({ ...about, ...nothing }, { deadline: Date.now() + PATIENCE }, done))),
+        verdict(unary((done) => client.join({ ...about, ...nothing }, soon(), done))),
       );
     },
+  },
+  {
+    name: "a request to join that is no protobuf",
+    expected: /^INTERNAL$/,
+    attempt: async (target) => {
+      const { credentials, options } = (await stranger(target)).channel(COORDINATOR_NAME, target.coordinator);
+      const channel = [credentials, { ...channelOptions(), ...options }] as const;
+      const path = "/lockstep.v1.Bootstrap/Join";
+      return verdict(bytesToCall(target.coordinator, channel, path, Buffer.alloc(500, 0xff)));
+    },
+  },
+  {
+    name: "a request to join in another version of the protocol",
+    expected: /LS_PROTOCOL/,
+    attempt: async (target) => {
+      const about = { protocol: 99, version: "99", tokenId: "", secret: "", incarnation: SELF, name: "" };
+      const nothing = { publicKey: Buffer.alloc(0), signature: Buffer.alloc(0) };
+      return withClient(bootstrapClient(target.coordinator, await stranger(target)), (client) =>
+        verdict(unary((done) => client.join({ ...about, ...nothing }, soon(), done))),
+      );
+    },
+  },
+  {
+    name: "a handshake in TLS 1.2",
+    expected: /PROTOCOL_VERSION/,
+    attempt: ({ coordinator }) => olderTls(coordinator),
+  },
+  {
+    name: "broadcasts without a password",
+    expected: /^AUTHORIZATION_VIOLATION$|^no broadcasts$/,
+    attempt: (target) => overhear(target, {}),
+  },
+  {
+    name: "broadcasts with a guessed password",
+    expected: /^AUTHORIZATION_VIOLATION$|^no broadcasts$/,
+    attempt: (target) => overhear(target, { user: "watch", pass: "watch" }),
   },
   {
     name: "connections to a member that say nothing",
     lasts: true,
     expected: /^all closed$/,
-    attempt: (target) => halfOpen(member(target), 300),
+    attempt: (target) => halfOpen(memberOf(target), 300),
   },
   {
     name: "a client that sends a byte now and then",
@@ -232,3 +262,13 @@ export const ATTACKS: readonly Attack[] = [
     },
   },
 ];
+
+/**
+ * Who has a certificate of the run and means ill, and who has none. In this order: an address that has flooded a port is not
+ * listened to for a while, and each attack is to meet its own guard.
+ */
+export const ROUNDS: readonly (readonly Attack[])[] = [INSIDERS, STRANGERS];
+
+/** @param quick without those that take their time */
+export const attackCount = (quick: boolean): number =>
+  ROUNDS.flat().filter(({ lasts }) => !quick || lasts !== true).length;

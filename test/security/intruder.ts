@@ -1,14 +1,22 @@
-import { ATTACKS, type Attack, type Target } from "./attacks.ts";
+import { ROUNDS } from "./attacks.ts";
+import type { Attack, Outcome, Target } from "./attempt.ts";
 
-/** All attacks against one run, by a process of their own: `node intruder.js TARGET` prints one JSON line for each. */
+/**
+ * Attacks against one run, by a process of their own: `node intruder.js TARGET [quick]` prints one JSON line for each; quick:
+ * without those that take their time.
+ */
 const target = JSON.parse(process.argv[2]!) as Target;
+const quick = process.argv[3] === "quick";
 
 async function play({ name, expected, attempt }: Attack): Promise<void> {
   const outcome = await attempt(target).catch((error: unknown) => `threw ${(error as Error).message}`);
-  process.stdout.write(`${JSON.stringify({ name, outcome, held: expected.test(outcome) })}\n`);
+  const line: Outcome = { name, outcome, held: expected.test(outcome) };
+  process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-const lasting = ATTACKS.filter(({ lasts }) => lasts === true).map(play);
-for (const attack of ATTACKS) if (attack.lasts !== true) await play(attack);
-await Promise.all(lasting);
+for (const attacks of ROUNDS) {
+  const lasting = quick ? [] : attacks.filter(({ lasts }) => lasts === true).map(play);
+  for (const attack of attacks) if (attack.lasts !== true) await play(attack);
+  await Promise.all(lasting);
+}
 process.exit(0);

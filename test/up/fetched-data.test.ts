@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { trainingSha256 } from "../../shared/data/dataset.ts";
+import { imagesIn } from "../data/fetched-images.ts";
 import { readJson, SMALL_SET, summaryOf, train } from "./runs.ts";
 import { lockstep, processesOf, type Scratch, scratch, until } from "./support.ts";
 
@@ -17,12 +18,6 @@ beforeAll(async () => {
 afterAll(() => place[Symbol.dispose]());
 
 const IMAGE = 3 * SMALL_SET.side ** 2;
-/** Ids of the images in a file that are not holes. */
-function imagesIn(file: string): number[] {
-  const bytes = readFileSync(file);
-  const ids = Array.from({ length: bytes.length / IMAGE }, (_, id) => id);
-  return ids.filter((id) => bytes.subarray(id * IMAGE, (id + 1) * IMAGE).some((byte) => byte !== 0));
-}
 
 describe("a worker without the data set", () => {
   it("fetches the images of its shards and of its evaluation, and the run ends with the same bits", async () => {
@@ -60,7 +55,7 @@ describe("a worker without the data set", () => {
     expect(summaryOf(out)).toMatchObject({ stateSha256, lineage, workers: 2, samplesPerEpochExact: true });
 
     const folder = at(`cache/data/${readdirSync(at("cache/data"))[0]}`);
-    const here = imagesIn(join(folder, "train_X.bin"));
+    const here = imagesIn(join(folder, "train_X.bin"), IMAGE);
     // Half of the shards, or a few more where the other worker was slow; never all of them.
     expect(here.length).toBeGreaterThan(0);
     expect(here.length).toBeLessThan(SMALL_SET.train);
@@ -68,7 +63,7 @@ describe("a worker without the data set", () => {
     const image = (bytes: Buffer, id: number) => bytes.subarray(id * IMAGE, (id + 1) * IMAGE);
     for (const id of here) expect(image(copy!, id).equals(image(original!, id)), `image ${id}`).toBe(true);
     expect(copy!.length).toBe(original!.length);
-    expect(imagesIn(join(folder, "test_X.bin")).length).toBeGreaterThan(0);
+    expect(imagesIn(join(folder, "test_X.bin"), IMAGE).length).toBeGreaterThan(0);
     expect(processesOf(out)).toEqual([]);
   }, 300_000);
 });

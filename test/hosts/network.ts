@@ -7,9 +7,12 @@ import { spawnSync } from "node:child_process";
 export class Network {
   readonly #tag: string;
   readonly #hosts: number;
+  /** What each host may send, in kilobits a second; null: what the machine can. */
+  readonly #rate: number | null;
 
-  private constructor(hosts: number) {
+  private constructor(hosts: number, rate: number | null) {
     this.#hosts = hosts;
+    this.#rate = rate;
     this.#tag = `ls${process.pid}`;
   }
 
@@ -23,9 +26,13 @@ export class Network {
     return veth === null ? null : `virtual links: ${veth}`;
   }
 
-  /** Host 0 and so on, at 10.77.0.1 and so on. @throws Error what the system refuses */
-  static make(hosts: number): Network {
-    const network = new Network(hosts);
+  /**
+   * Host 0 and so on, at 10.77.0.1 and so on.
+   * @param rate of each host's link, in kilobits a second
+   * @throws Error what the system refuses
+   */
+  static make(hosts: number, rate: number | null = null): Network {
+    const network = new Network(hosts, rate);
     try {
       network.#build();
       return network;
@@ -90,6 +97,7 @@ export class Network {
         ip("-n", name, "route", "del", "unreachable", `${this.address(other)}/32`);
       }
       this.#queue(host, "del");
+      this.#limit(host);
     }
   }
 
@@ -106,6 +114,13 @@ export class Network {
   #queue(host: number, change: string, ...queue: readonly string[]): string | null {
     const [program, ...args] = this.on(host, ["tc", "qdisc", change, "dev", "eth0", "root", ...queue]);
     return run(program!, args);
+  }
+
+  /** A link of this network is no faster than it was made. */
+  #limit(host: number): void {
+    if (this.#rate === null) return;
+    const wrong = this.#queue(host, "replace", "tbf", "rate", `${this.#rate}kbit`, "burst", "256kb", "latency", "50ms");
+    if (wrong !== null) throw new Error(wrong);
   }
 
   #name(host: number): string {
@@ -125,6 +140,7 @@ export class Network {
       must("-n", name, "addr", "add", `${this.address(host)}/24`, "dev", "eth0");
       must("-n", name, "link", "set", "eth0", "up");
       must("-n", name, "link", "set", "lo", "up");
+      this.#limit(host);
     }
   }
 }
