@@ -50,6 +50,7 @@ export class RunMetrics {
     metrics.set("lockstep_build_info", 1, { part: "coordinator", version, node: process.version });
     metrics.set("lockstep_run_info", 1, { run: runId, model: recipe.model.name, recipe: recipe.recipe });
     metrics.set("lockstep_planned_steps", recipe.steps);
+    metrics.set("lockstep_shards", recipe.shards);
     metrics.set("lockstep_expected_workers", place.workers);
     metrics.set("lockstep_min_workers", place.minWorkers);
     metrics.set("lockstep_checkpoint_interval_steps", place.checkpoint.everySteps);
@@ -143,7 +144,10 @@ export class RunMetrics {
       stragglerRatios(computing).map(([worker, ratio]) => [{ worker }, ratio] as const),
     );
     // Also the one that was frozen and thaws: it comes back without loading anything.
-    for (const row of workers) if (PRESENT.includes(row.state)) this.#missing.delete(row.name);
+    const present = workers.filter((row) => PRESENT.includes(row.state));
+    for (const row of present) this.#missing.delete(row.name);
+    // Others have taken the places: in a cluster whoever replaces a worker has a name of its own.
+    if (present.length >= this.#config.place.workers) this.#missing.clear();
     metrics.replace(
       "lockstep_worker_missing",
       [...this.#missing].map((worker) => [{ worker }, 1] as const),

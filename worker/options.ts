@@ -8,6 +8,7 @@ export interface WorkerOptions {
   /** lockstep://host:port/token, host:port, or the path of the run's endpoints.json. */
   readonly join: string;
   readonly name: string;
+  /** The machine: workers of one get neighbouring shards. */
   readonly host: string;
   /** null: the address by which the coordinator is reached. */
   readonly listen: string | null;
@@ -24,7 +25,8 @@ export interface WorkerOptions {
 }
 
 /**
- * @param env LOCKSTEP_JOIN is --join where that is a secret, which arguments are not
+ * @param env LOCKSTEP_JOIN is --join where that is a secret, which arguments are not; LOCKSTEP_HOST names the machine where
+ * each container has a host name of its own
  * @throws LockstepError LS_USAGE
  */
 export function parseWorkerOptions(args: readonly string[], env = process.env): WorkerOptions {
@@ -50,7 +52,7 @@ export function parseWorkerOptions(args: readonly string[], env = process.env): 
     return {
       join,
       name: values.name ?? `${hostname()}-${process.pid}`,
-      host: hostname(),
+      host: env.LOCKSTEP_HOST || hostname(),
       listen: values.listen ?? null,
       advertise: values.advertise ?? null,
       ports: values.ports === undefined ? ANY_PORT : parsePorts(values.ports),

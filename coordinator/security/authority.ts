@@ -50,7 +50,7 @@ export class Authority {
     this.#certificate = certificate;
     this.#key = key;
     this.certificate = pemOf(certificate);
-    this.hash = createHash("sha256").update(Buffer.from(certificate.rawData)).digest("hex");
+    this.hash = hashOf({ raw: Buffer.from(certificate.rawData) });
   }
 
   /** A new one, and its private key (PEM) to keep. */
@@ -123,6 +123,9 @@ export class Authority {
     return { authority: this.certificate, certificate: chain, key: privatePem(keys.privateKey), until };
   }
 }
+
+/** By what join tokens name an authority: SHA-256 of its certificate (DER), in hexadecimal. */
+export const hashOf = ({ raw }: { readonly raw: Buffer }): string => createHash("sha256").update(raw).digest("hex");
 
 /** Positive, and with the same digits in everybody's notation. */
 const newSerial = (): string => {

@@ -71,6 +71,16 @@ export class SecurityFiles {
     return this.#open(this.#read("authority.json", authoritySchema)!);
   }
 
+  /** Whether this certificate (PEM) is the authority's. @throws LockstepError LS_SECURITY_FILES */
+  hasAuthority(certificate: string): boolean {
+    return this.#read("authority.json", authoritySchema)?.certificate === certificate;
+  }
+
+  /** Takes an authority that was made elsewhere, in the place of an own one. */
+  writeAuthority({ certificate, key }: { readonly certificate: string; readonly key: string }): void {
+    this.#write("authority.json", { certificate, key });
+  }
+
   writeOperator({ current, names }: Trust): void {
     const { authority, certificate, key } = current;
     this.#write("operator.json", { authority, certificate, key, names });

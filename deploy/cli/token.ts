@@ -32,6 +32,22 @@ export function registerToken(program: Command): void {
       process.stdout.write(`npx lockstep worker --join ${await ask(run, "token-create", "", detail)}\n`);
     });
   token
+    .command("prepare")
+    .description(
+      "before a run begins: its authority, the line by which workers join and the pages' token, for --prepared",
+    )
+    .argument("<directory>", "a new one; it holds the authority's key")
+    .requiredOption("--address <host:port>", "by which workers will reach the coordinator")
+    .action(async (directory: string, { address }: { address: string }) => {
+      // X.509 takes its time to load, and the other commands need none of it.
+      const { prepareSecurity } = await import("../../coordinator/security/prepared.ts");
+      await prepareSecurity(directory, address);
+      process.stdout.write(
+        `${directory} holds ca.pem, ca-key.pem, join and http-token.\n` +
+          `Coordinator: npx lockstep up --prepared ${directory} …; workers need join alone: npx lockstep worker --join ${directory}/join\n`,
+      );
+    });
+  token
     .command("list")
     .description("the tokens of a run, without their secrets")
     .argument("<run>", "the run's directory, or its id below runs/")

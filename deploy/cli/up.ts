@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { MODELS } from "../../shared/config/models.ts";
 import { parseRunOptions, usage } from "../../shared/config/options.ts";
@@ -13,6 +14,7 @@ import { natsProgram } from "../up/nats-program.ts";
 import { networkOf, networkOptions, type RawNetworkOptions, shareOption, tlsOption } from "../up/network-options.ts";
 import { prepareRun } from "../up/prepare.ts";
 import { WORKER_POLICY } from "../up/restart-policy.ts";
+import { stay } from "../up/stay.ts";
 import { type UpOptions, up } from "../up/up.ts";
 
 /** Options of `up` and `resume` that say how it runs here and have no place in config.json. */
@@ -21,6 +23,7 @@ export interface HereOptions extends RawNetworkOptions {
   readonly workerRestarts: string;
   readonly nats: string | boolean;
   readonly monitoring?: boolean;
+  readonly prepared?: string;
   readonly json?: boolean;
   readonly localWorkers?: boolean;
   readonly pin?: boolean;
@@ -60,6 +63,7 @@ export function registerUp(program: Command): void {
       "go on with the run in --out where there is one: for service managers, which give one command at every start",
       false,
     )
+    .option("--stay", "stay when the run has reached its end, so that its files can be fetched, until SIGTERM", false)
     .addOption(new Option("--demo", "without network: go on with a generated set").hideHelp())
     .action(async (raw: Record<string, unknown> & HereOptions, self: Command) => {
       // Commander gives every --no-x a value; only what a person typed may beat the --config file.
@@ -67,18 +71,15 @@ export function registerUp(program: Command): void {
       const options = parseRunOptions(typed);
       const here = hereOf(raw);
       const extras = { demo: raw.demo === true, network: here.network, devices: here.devices };
-      if (raw.continue === true) {
-        if (raw.folds === true) throw usage("--continue and --folds exclude each other.");
-        const code = await goOn(options, here);
-        if (code !== null) {
-          process.exitCode = code;
-          return;
-        }
-      }
-      process.exitCode =
+      const goesOn = raw.continue === true;
+      if (goesOn && raw.folds === true) throw usage("--continue and --folds exclude each other.");
+      const train = () =>
         raw.folds === true
-          ? await upFolds(options, extras, here)
-          : await up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
+          ? upFolds(options, extras, here)
+          : up((signal) => prepareRun(options, extras, signal), { ...here, resumed: false });
+      const code = (goesOn ? await goOn(options, here) : null) ?? (await train());
+      process.exitCode = code;
+      if (raw.stay === true && code === 0) await stay((text) => void process.stderr.write(`${text}\n`));
     });
 }
 
@@ -106,6 +107,10 @@ export function hereOptions(command: Command): Command {
   return networkOptions(command)
     .addOption(tlsOption())
     .addOption(shareOption())
+    .option(
+      "--prepared <directory>",
+      "the run's authority, join line and pages' token, made beforehand: npx lockstep token prepare (default: its own)",
+    )
     .addOption(
       new Option(
         "--devices <list>",
@@ -135,7 +140,10 @@ export function hereOf(raw: HereOptions): Omit<UpOptions, "resumed"> {
     throw usage(
       "--monitoring asks pages of this machine alone; with --http, have a Prometheus of your own do it: deploy/prometheus/README.md says how.",
     );
+  if (raw.prepared !== undefined && network.certificates.length > 0)
+    throw usage("--prepared is for runs without certificates of your own.");
   return {
+    prepared: raw.prepared === undefined ? null : resolve(raw.prepared),
     devices: devicesOf(raw.devices),
     workerRestarts: countOf("--worker-restarts", raw.workerRestarts),
     nats: natsOf(raw.nats, network.insecure),

@@ -1,10 +1,10 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { sentenceOfEvent } from "../../coordinator/account.ts";
 import { checkpointDirectory } from "../../coordinator/checkpoints/checkpoint-files.ts";
 import { flawOf } from "../../coordinator/checkpoints/flaw.ts";
 import type { RunEvent } from "../../coordinator/machine/state.ts";
+import { machineFacts } from "../../shared/config/facts.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { type Dataset, openDataset } from "../../shared/data/dataset.ts";
 import { readLines } from "../../shared/data/json-lines.ts";
@@ -30,6 +30,9 @@ import { builtProgram } from "./built.ts";
 import { heldOutPredictions } from "./held-out.ts";
 import { readBatches } from "./predicted-batches.ts";
 import { readRunConfig } from "./prepare.ts";
+
+/** What a process that predicts takes: Node, TensorFlow, weights and a batch; in bytes. */
+const PREDICTOR_BYTES = 2 ** 30;
 
 /**
  * What is left to do when a run has ended: export the model from its last checkpoint, make the report from what the workers
@@ -86,11 +89,17 @@ const poolOf = (directory: string, { place, recipe }: Config) => ({
   checkpoint: findCheckpoint(join(directory, "model")),
   dataDirectory: place.dataDirectory,
   part: recipe.trainingPart ?? null,
-  processes: Math.min(place.workers, availableParallelism()),
+  processes: processesFor(place.workers),
   devices: ["cpu"],
   program: builtProgram("worker/evaluation/predict-main.js"),
   signal: new AbortController().signal,
 });
+
+/** No more than cores and memory take, this process counted: a coordinator's container is small, however many workers it had. */
+function processesFor(workers: number): number {
+  const { cores, memoryBytes } = machineFacts();
+  return Math.max(1, Math.min(workers, cores, Math.floor(memoryBytes / PREDICTOR_BYTES) - 1));
+}
 
 async function report(
   directory: string,

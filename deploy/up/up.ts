@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
+import { usage } from "../../shared/config/options.ts";
 import { shardEfficiency } from "../../shared/config/resolve.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../../shared/errors.ts";
@@ -36,6 +37,8 @@ export interface UpOptions {
   readonly localWorkers?: boolean;
   /** How the run's processes are reached. */
   readonly network: NetworkOptions;
+  /** Where the run's authority, join line and pages' token lie; null: it makes its own. */
+  readonly prepared?: string | null;
   /** Worker k on core k alone, for benchmarks. */
   readonly pin?: boolean;
   /** An earlier life of the run left its files. */
@@ -79,6 +82,7 @@ export async function up(prepare: (signal: AbortSignal) => Promise<PreparedRun>,
       interrupts.second.abort();
     };
     unlock = await lockRun(directory, lost, (text) => display.note(text));
+    await adopt(directory, prepared.config.place.listen, options);
     const { program, url } = { program: null, url: null, ...options.nats };
     if (program !== null) {
       const { runId, place } = prepared.config;
@@ -182,6 +186,15 @@ function lastWords({ directory, options }: Life, summary: RunSummary): number {
   (options.json ? process.stderr : process.stdout).write(`${text.join("\n")}\n`);
   if (options.json) printJson({ type: "summary", ...summary });
   return interrupted ? 130 : 0;
+}
+
+/** Takes what was prepared for the run, before anything speaks for it. @throws LockstepError LS_USAGE, LS_PREPARED */
+async function adopt(directory: string, listen: string, { prepared = null, network }: UpOptions): Promise<void> {
+  if (prepared === null) return;
+  if (!isSecured(listen, network))
+    throw usage("--prepared is for runs that are secured: with --listen ADDRESS, or --tls always.");
+  const { adoptPrepared } = await import("../../coordinator/security/prepared.ts");
+  adoptPrepared(directory, prepared);
 }
 
 /** Prometheus beside the run; without it a sentence says what to do. */

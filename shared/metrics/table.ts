@@ -155,6 +155,7 @@ export const METRICS = {
   lockstep_members: coordinator("gauge", null, "Workers by state.", {
     state: ["computing", "joining", "standby", "loading", "away"],
   }),
+  lockstep_shards: coordinator("gauge", null, "Shards of the run: no more workers than these help.", {}),
   lockstep_expected_workers: coordinator("gauge", null, "Workers that the run was started with.", {}),
   lockstep_min_workers: coordinator("gauge", null, "Workers without which the run waits.", {}),
   lockstep_worker_info: coordinator("gauge", null, "Names of the present workers; always 1.", {
@@ -162,7 +163,12 @@ export const METRICS = {
     peer: "one per worker, its incarnation",
     host: "one per worker",
   }),
-  lockstep_worker_missing: coordinator("gauge", null, "1 for a worker that was lost and has not come back.", byWorker),
+  lockstep_worker_missing: coordinator(
+    "gauge",
+    null,
+    "1 for a worker that was lost and has not come back, while fewer are there than the run was started with.",
+    byWorker,
+  ),
   lockstep_straggler_ratio: coordinator(
     "gauge",
     "ratio",

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { PauseWatch } from "../../coordinator/pause-watch.ts";
+import { RunMetrics, type Scraped } from "../../coordinator/run-metrics.ts";
 import { stragglerRatios } from "../../coordinator/straggler.ts";
 import { targetGroups } from "../../coordinator/targets.ts";
+import type { Config } from "../../shared/config/schema.ts";
 import type { View } from "../../shared/protocol/view.ts";
 import type { MemberAction, MemberEvent } from "../../worker/member/state.ts";
 import { StepClock } from "../../worker/step-clock.ts";
@@ -78,6 +80,30 @@ describe("a worker's clock of its steps", () => {
     expect(Object.fromEntries(clock.waits)).toEqual({ b: 0, c: 0 });
     expect(clock.exposedMillis).toBe(0);
     expect(clock.checks).toEqual({ equal: 1, different: 1 });
+  });
+});
+
+describe("a lost worker", () => {
+  it("is missing until it comes back, or until as many are there as the run was started with", async () => {
+    const metrics = new RunMetrics({
+      ...{ runId: "r", recipe: { shards: 8, steps: 9, model: {} } },
+      place: { workers: 3, minWorkers: 1, checkpoint: { everySteps: 3 } },
+    } as unknown as Config);
+    const state = { phase: "running", waiting: null, settings: { evaluationBatches: 0 } };
+    const scrape = async (...names: string[]) => {
+      const workers = names.map((name) => ({ name, state: "computing" }));
+      metrics.scrape({ ruler: { state }, workers, broadcaster: null, disk: { room: null } } as unknown as Scraped);
+      const text = await metrics.metrics.registry.metrics();
+      return [...text.matchAll(/^lockstep_worker_missing\{.*worker="(.*?)"/gm)].map(([, name]) => name);
+    };
+    const lost = (name: string) =>
+      metrics.event({ type: "worker", change: "lost", name, worker: "i", why: "" } as never);
+    lost("a");
+    lost("b");
+    expect(await scrape("c")).toEqual(["a", "b"]);
+    expect(await scrape("a", "c")).toEqual(["b"]);
+    expect(await scrape("a", "c", "d")).toEqual([]);
+    expect(await scrape("a", "c")).toEqual([]);
   });
 });
 
