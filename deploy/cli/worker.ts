@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { usage } from "../../shared/config/options.ts";
 import { sentenceOf } from "../../shared/errors.ts";
 import { hostPort, splitAddress } from "../../shared/process/addresses.ts";
@@ -31,9 +31,13 @@ interface WorkerCommandOptions extends RawNetworkOptions {
 export function registerWorker(program: Command): void {
   networkOptions(program.command("worker"))
     .description("a worker, or one for each device, that joins a run, on this machine or another one")
-    .requiredOption(
-      "--join <link|file>",
-      "lockstep://host:port/token as the coordinator printed it, a file that holds it, the run's endpoints.json, or host:port on this machine",
+    .addOption(
+      new Option(
+        "--join <link|file>",
+        "lockstep://host:port/token as the coordinator printed it, a file that holds it, the run's endpoints.json, or host:port on this machine",
+      )
+        .env("LOCKSTEP_JOIN")
+        .makeOptionMandatory(),
     )
     .option("--name <name>", "how it is called in displays and metrics (default: host and process id)")
     .option(

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { splitAddress } from "../../shared/process/addresses.ts";
 import { unary } from "../../shared/rpc/clients.ts";
-import { joinOnce, newIdentity } from "../../worker/security/obtain.ts";
+import { joinOnce, joinRun, newIdentity } from "../../worker/security/obtain.ts";
 import { A, B, codeOf, dial, failure, joiner, secured, status } from "./support.ts";
 
 describe("joining a secured coordinator", () => {
@@ -41,6 +41,20 @@ describe("joining a secured coordinator", () => {
     const [mine, theirs] = [await secured(), await secured()];
     expect(await failure(joinOnce(theirs.address, mine.token(), joiner))).toBe("LS_WRONG_AUTHORITY");
     expect(theirs.refusals).toEqual([]);
+  });
+
+  it("is given up in the end where nobody answers, as what may be tried again", async () => {
+    const { token } = await secured();
+    const waits: string[] = [];
+    const nowhere = joinRun(
+      () => null,
+      token(),
+      joiner,
+      (why) => waits.push(why),
+      300,
+    );
+    await expect(nowhere).rejects.toMatchObject({ code: "LS_UNREACHABLE", exitCode: 1 });
+    expect(waits.length).toBeGreaterThan(0);
   });
 
   it("is bounded in its rate, and those who came before do not notice", async () => {

@@ -150,7 +150,14 @@ export async function joinRun(
       return await joinOnce(where, token, joiner);
     } catch (error) {
       const passing = error instanceof LockstepError && ["LS_UNREACHABLE", "LS_TOO_MANY_JOINS"].includes(error.code);
-      if (!passing || performance.now() > until) throw error;
+      if (!passing) throw error;
+      // It is the coordinator that lacks, and nothing of this machine: whoever keeps the worker may start it again.
+      if (performance.now() > until)
+        throw new LockstepError(error.code, error.message, {
+          hint: "Is the coordinator running?",
+          exitCode: 1,
+          cause: error,
+        });
       onWait(error.message);
     }
     await sleep(pause);
