@@ -96,7 +96,9 @@ async function run(): Promise<void> {
 
   async function onMessage(message: CoordinatorMessage): Promise<void> {
     if (message.kind === "rejected") {
-      process.stderr.write(`${message.message} [${message.code}]\n`);
+      process.stderr.write(
+        `${message.message}${message.code === "LS_FINGERPRINT" ? madeBy(loaded) : ""} [${message.code}]\n`,
+      );
       return end(3, message.message);
     }
     if (message.kind === "access") {
@@ -220,3 +222,12 @@ run().catch((error: unknown) => {
   process.stderr.write(`${sentenceOf(error)}\n`);
   process.exit(error instanceof LockstepError ? error.exitCode : 1);
 });
+
+/** What explains this worker's fingerprint. */
+function madeBy(loaded: ComputeReady | null): string {
+  if (loaded === null) return "";
+  const { tensorflow, device, cpu, instructionSet, threads, precision, execution } = loaded.labels;
+  const where = device === "gpu" ? "a GPU" : `${cpu} (${instructionSet}, threads: ${threads})`;
+  const how = `with TensorFlow ${tensorflow} on ${where}, ${precision}, ${execution}`;
+  return ` This worker computes ${how}; the run's workers differ in one of these.`;
+}

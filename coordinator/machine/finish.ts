@@ -46,7 +46,13 @@ export function ingest(turn: Turn, entries: readonly LedgerEntry[]): void {
     state.recent.set(entry.step + 1, state.ledger);
     state.recent.delete(entry.step + 1 - RECENT);
   }
-  if (accepted.length === 0) return;
+  if (accepted.length === 0) {
+    const [first] = entries;
+    if (first !== undefined && first.step > (state.ledger?.step ?? 0))
+      state.gap ??= { since: turn.now, step: first.step };
+    return;
+  }
+  state.gap = null;
   turn.actions.push({ kind: "recordFinal", entries: accepted });
   state.progressAt = turn.now;
   if (state.change === null && state.installed !== null && lastLeavers(state).length === 0) goOn(state);

@@ -22,6 +22,7 @@ import {
   onSnapshot,
   restingDiffer,
 } from "./finish.ts";
+import { endIfBehind } from "./gap.ts";
 import { endIfNotFinite } from "./not-finite.ts";
 import { adoptInherited, onSwitched, planIfDue, releaseLeaver, sayMissing, settlePlan } from "./plan.ts";
 import {
@@ -103,7 +104,7 @@ function handle(turn: Turn, event: MachineEvent): void {
 /** What the state calls for, after every event. */
 function decide(turn: Turn): void {
   const { state } = turn;
-  if (endIfNotFinite(turn) || endAtBest(turn)) return;
+  if (endIfNotFinite(turn) || endIfBehind(turn) || endAtBest(turn)) return;
   if (state.change !== null) return tryInstall(turn);
   if (state.installed === null) return formIfDue(turn);
   if (restingDiffer(turn)) return startChange(turn, "states differ at rest");

@@ -6,6 +6,7 @@ import type { CoordinatorMessage, Progress, Standing, WorkerMessage } from "../.
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip, View, ViewId } from "../../shared/protocol/view.ts";
 import type { BestState } from "./best.ts";
+import type { Gap } from "./gap.ts";
 import type { Validating, Validation } from "./validate.ts";
 import type { Waiting } from "./waiting.ts";
 
@@ -213,6 +214,8 @@ export interface MachineState {
   ledger: Tip | null;
   /** Final steps at the end of the ledger that were not applied. */
   skipped: number;
+  /** Null while members report the step that is due. */
+  gap: Gap | null;
   /** State hashes of the newest final steps, by step count. */
   readonly recent: Map<number, Tip>;
   checkpoint: Tip | null;
@@ -280,6 +283,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     workers: new Map(),
     ledger: history.ledgerTip,
     skipped: history.skipped,
+    gap: null,
     recent: new Map(
       [history.ledgerTip, ...(history.validationDue ?? [])].flatMap((tip) => (tip === null ? [] : [[tip.step, tip]])),
     ),

@@ -40,9 +40,9 @@ export function registerDoctor(program: Command): void {
     .action(async (options: DoctorCommandOptions) => {
       const findings = options.peer === undefined ? await examine() : await examineThat(options.peer, options);
       const healthy = isHealthy(findings);
-      if (options.json) process.stdout.write(`${JSON.stringify({ healthy, findings })}\n`);
-      else for (const one of findings) process.stdout.write(`${lineOf(one)}\n`);
-      process.exitCode = healthy ? 0 : 3;
+      const lines = options.json ? [JSON.stringify({ healthy, findings })] : findings.map(lineOf);
+      // A dial without an answer would hold the process for as long as the system goes on trying: two minutes.
+      process.stdout.write(`${lines.join("\n")}\n`, () => process.exit(healthy ? 0 : 3));
     });
 }
 

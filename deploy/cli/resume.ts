@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { parseRunOptions } from "../../shared/config/options.ts";
+import { checkNetwork } from "../up/network-options.ts";
 import { prepareResume } from "../up/prepare-resume.ts";
 import { up } from "../up/up.ts";
 import { type HereOptions, hereOf, hereOptions, recipeOptions } from "./up.ts";
@@ -13,6 +14,10 @@ export function registerResume(program: Command): void {
     .option("--min-workers <n>", "workers without which the run waits (default: as before)")
     .option("--data <directory>", "where the run's data set is now (default: where it was)")
     .option("--no-eval", "no evaluation at the end (default: as before)")
+    .option(
+      "--listen <address>",
+      "where coordinator and workers listen; another machine has another one (default: as before)",
+    )
     .option("--config <file>", "options by their names, or the config.json of another run; options above beat it")
     .option("--fork", "a new run that begins with this run's last checkpoint, under the recipe that is given", false)
     .option("--out <directory>", "the forked run's directory (default: runs/<run id>)");
@@ -21,6 +26,11 @@ export function registerResume(program: Command): void {
     const options = parseRunOptions(typed);
     const fork = raw.fork === true;
     const here = { ...hereOf(raw), resumed: !fork };
-    process.exitCode = await up(() => prepareResume(run, options, fork), here);
+    const prepare = async () => {
+      const prepared = await prepareResume(run, options, fork);
+      checkNetwork(prepared.config.place.listen, here.network);
+      return prepared;
+    };
+    process.exitCode = await up(prepare, here);
   });
 }

@@ -8,6 +8,7 @@ import { builtProgram } from "../../deploy/up/built.ts";
 import { LineTail } from "../../deploy/up/line-tail.ts";
 import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
 import { prepareRun, writeConfig } from "../../deploy/up/prepare.ts";
+import { bytes } from "../../deploy/up/text.ts";
 import { openDataset } from "../../shared/data/dataset.ts";
 import { Plan } from "../../shared/plan/plan.ts";
 import { viewName } from "../../shared/protocol/view.ts";
@@ -67,6 +68,9 @@ const used = () => {
   const fields = readFileSync(`/proc/${coordinator.pid}/stat`, "utf8").split(") ")[1]!.split(" ");
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 };
+/** Resident bytes of the coordinator. */
+const resident = () =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${coordinator.pid}/status`, "utf8"))![1]) * 1024;
 const until = async (condition: () => boolean, what: string, patience = 120_000) => {
   const deadline = performance.now() + patience;
   while (!condition()) {
@@ -103,6 +107,7 @@ const [before, started] = [used(), performance.now()];
 await sleep(QUIET_MILLIS);
 const share = (used() - before) / ((performance.now() - started) / 1000);
 const perSecond = (workers * 1000) / config.place.timing.heartbeatInterval;
+const memory = resident();
 fleet.computeMillis = STEP_MILLIS;
 
 const pauses: number[] = [];
@@ -129,6 +134,7 @@ process.stdout.write(
     `workers           ${workers}, simulated in one process; load average ${loadavg()[0]!.toFixed(1)}`,
     `heartbeats        ${perSecond} a second each way, ${(share * 100).toFixed(1)} % of a core of the coordinator, ` +
       `${((share / perSecond) * 1e6).toFixed(0)} microseconds for one and its answer`,
+    `memory            ${bytes(memory)} resident in the coordinator`,
     `loss of a worker  ${shown(pauses)} until all others are in the next view (least / median / most of ${losses})`,
     `of it agreement   ${shown(agreed)} from the coordinator's proposal to its installation`,
     "",

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { obtainDataDirectory } from "../../deploy/data/locations.ts";
 import { memberClient } from "../../shared/rpc/clients.ts";
+import { reach } from "../../shared/rpc/reach.ts";
 import { bindingOf, channelOptions, grpc, listen, memberService } from "../../shared/rpc/service.ts";
 import { Gate } from "../../shared/security/gate.ts";
 import { type Credentials, Trust } from "../../shared/security/trust.ts";
@@ -13,8 +14,9 @@ import { spreadOf } from "../../worker/bench/spread.ts";
 import { summaryOf, train } from "../up/runs.ts";
 
 /**
- * What mutual TLS costs: `npm run bench:tls [-- --tries 3 --steps 12 --model resnet --batch 128 --json]`. Training throughput of
- * secured runs and plain ones in turns, two workers on this machine; and one stream of a gigabyte each way of sending it.
+ * What mutual TLS costs: `npm run bench:tls [-- --tries 3 --steps 12 --model resnet --batch 128 --wire --json]`. Training
+ * throughput of secured runs and plain ones in turns, two workers on this machine; one stream of a gigabyte each way of sending
+ * it; and connections, one after the other. `--wire`: without the runs.
  */
 const { values } = parseArgs({
   options: {
@@ -23,6 +25,7 @@ const { values } = parseArgs({
     model: { type: "string", default: "resnet" },
     batch: { type: "string", default: "128" },
     data: { type: "string" },
+    wire: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     serve: { type: "string" },
   },
@@ -31,6 +34,7 @@ const { values } = parseArgs({
 const PIECE = Buffer.alloc(1 << 20, 1);
 const PIECES = 1024;
 const WINDOW = 16 << 20;
+const CONNECTIONS = 200;
 const MODES = ["plain", "tls"] as const;
 type Mode = (typeof MODES)[number];
 const INCARNATION = "aaaaaaaaaaaaaaaa";
@@ -40,7 +44,7 @@ async function serve(credentials: Credentials | null): Promise<void> {
   const server = new grpc.Server(channelOptions());
   server.addService(memberService, {
     exchange: () => {},
-    pullEntries: () => {},
+    pullEntries: (_call: object, callback: grpc.sendUnaryData<object>) => callback(null, {}),
     pullState: async (call: grpc.ServerWritableStream<object, Buffer>) => {
       for (let n = 0; n < PIECES; n++)
         if (!call.write(PIECE)) await new Promise<void>((resolve) => call.once("drain", () => resolve()));
@@ -71,7 +75,26 @@ async function pull(address: string, trust: Trust | null): Promise<Transfer> {
   return { gigabytesPerSecond: bytes / 1e6 / (performance.now() - started), cpuSeconds: (user + system) / 1e6 };
 }
 
-async function bulk(tries: number): Promise<Record<Mode, Transfer[]>> {
+/** Milliseconds of one connection with a short call; CPU time is the dialling side's. */
+async function dial(
+  address: string,
+  trust: Trust | null,
+): Promise<{ readonly millis: number; readonly cpuMillis: number }> {
+  const used = process.cpuUsage();
+  const started = performance.now();
+  for (let n = 0; n < CONNECTIONS; n++) {
+    const failure = await reach(address, INCARNATION, trust);
+    if (failure !== null) throw new Error(failure);
+  }
+  const { user, system } = process.cpuUsage(used);
+  return { millis: (performance.now() - started) / CONNECTIONS, cpuMillis: (user + system) / 1000 / CONNECTIONS };
+}
+
+type Connection = Awaited<ReturnType<typeof dial>>;
+
+async function bulk(
+  tries: number,
+): Promise<{ readonly transfers: Record<Mode, Transfer[]>; readonly connections: Record<Mode, Connection> }> {
   const { Authority } = await import("../../coordinator/security/authority.ts");
   const { authority } = await Authority.create("bench");
   const equipped = await authority.equip({ role: "worker", name: INCARNATION }, 3_600_000);
@@ -94,10 +117,11 @@ async function bulk(tries: number): Promise<Record<Mode, Transfer[]>> {
         const transfer = await pull(addresses[mode], trusts[mode]);
         if (n > 0) figures[mode].push(transfer); // The first one warms up.
       }
+    const connections = { plain: await dial(addresses.plain, null), tls: await dial(addresses.tls, trusts.tls) };
+    return { transfers: figures, connections };
   } finally {
     for (const child of children) child.kill();
   }
-  return figures;
 }
 
 async function training(tries: number, directory: string): Promise<Record<Mode, number[]>> {
@@ -136,27 +160,37 @@ async function main(): Promise<void> {
   const tries = Number(values.tries);
   const directory = mkdtempSync(join(tmpdir(), "lockstep-tls-"));
   try {
-    const throughput = await training(tries, directory);
-    const transfers = await bulk(Math.max(3, tries));
+    const throughput = values.wire ? null : await training(tries, directory);
+    const { transfers, connections } = await bulk(Math.max(3, tries));
     const rates = (mode: Mode) => transfers[mode].map(({ gigabytesPerSecond }) => gigabytesPerSecond);
     const cpu = (mode: Mode) => transfers[mode].map(({ cpuSeconds }) => cpuSeconds);
     const ratio = (a: readonly number[], b: readonly number[]) => spreadOf([...a]).median / spreadOf([...b]).median;
     const result = {
-      trainingRatio: ratio(throughput.tls, throughput.plain),
+      trainingRatio: throughput === null ? null : ratio(throughput.tls, throughput.plain),
       bulkRatio: ratio(rates("tls"), rates("plain")),
       bulkCpuRatio: ratio(cpu("tls"), cpu("plain")),
       throughput,
       transfers,
+      connections,
     };
     if (values.json) return void process.stdout.write(`${JSON.stringify(result)}\n`);
+    const { plain, tls } = connections;
+    const runs =
+      throughput === null
+        ? []
+        : [
+            `| training, images/s | ${spread(throughput.plain, 1)} | ${spread(throughput.tls, 1)} | ${result.trainingRatio!.toFixed(3)} |`,
+          ];
     const rows = [
       `${values.model}, batch ${values.batch}, 2 workers, ${values.steps} steps, medians with quartiles of ${tries}`,
       "",
       "| | plain | mutual TLS | ratio |",
       "|---|---:|---:|---:|",
-      `| training, images/s | ${spread(throughput.plain, 1)} | ${spread(throughput.tls, 1)} | ${result.trainingRatio.toFixed(3)} |`,
+      ...runs,
       `| one stream, GB/s | ${spread(rates("plain"), 2)} | ${spread(rates("tls"), 2)} | ${result.bulkRatio.toFixed(3)} |`,
       `| CPU of its receiver, s/GB | ${spread(cpu("plain"), 2)} | ${spread(cpu("tls"), 2)} | ${result.bulkCpuRatio.toFixed(3)} |`,
+      `| one connection, ms | ${plain.millis.toFixed(2)} | ${tls.millis.toFixed(2)} | ${(plain.millis / tls.millis).toFixed(3)} |`,
+      `| CPU of whoever dials, ms | ${plain.cpuMillis.toFixed(2)} | ${tls.cpuMillis.toFixed(2)} | ${(plain.cpuMillis / tls.cpuMillis).toFixed(3)} |`,
     ];
     process.stdout.write(`${rows.join("\n")}\n`);
   } finally {

@@ -2,14 +2,16 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { LineTail } from "../../deploy/up/line-tail.ts";
 import { MachineLines } from "../../deploy/up/machine-lines.ts";
 import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
 import { decodeBatch } from "../../deploy/up/predicted-batches.ts";
-import { prepareRun, readRunConfig } from "../../deploy/up/prepare.ts";
+import { prepareRun, readRunConfig, writeConfig } from "../../deploy/up/prepare.ts";
 import { prepareResume } from "../../deploy/up/prepare-resume.ts";
 import { lockRun } from "../../deploy/up/run-lock.ts";
 import { latestRun } from "../../deploy/up/runs.ts";
+import { lockstep } from "./support.ts";
 
 let directory: string;
 beforeEach(() => {
@@ -103,6 +105,12 @@ describe("the lock of a run", () => {
   });
 });
 
+async function ended(args: readonly string[]) {
+  const run = lockstep([...args]);
+  const { code } = await run.ended;
+  return { code, err: run.err() };
+}
+
 describe("a run's directory", () => {
   const extras = { demo: false, network: LOCAL_NETWORK, devices: ["cpu"] };
   const signal = new AbortController().signal;
@@ -124,6 +132,16 @@ describe("a run's directory", () => {
   it("without a run cannot be resumed", async () => {
     expect(() => readRunConfig(directory)).toThrow("config.json");
     await expect(prepareResume(directory, {}, false)).rejects.toMatchObject({ code: "LS_RUN_CONFIG", exitCode: 2 });
+  });
+
+  it("goes on where it listens elsewhere, and not where nothing would secure its pages", async () => {
+    const [data, out] = [join(directory, "data"), join(directory, "run")];
+    await writeSynthetic(data, { train: 40, test: 10, classes: 2, side: 8, seed: 1 });
+    const { config } = await prepareRun({ data, out, steps: 2 }, extras, signal);
+    writeConfig(out, config);
+    expect((await prepareResume(out, { listen: "10.0.0.7" }, false)).config.place.listen).toBe("10.0.0.7");
+    const { code, err } = await ended(["resume", out, "--listen", "127.0.0.2", "--http", "0.0.0.0"]);
+    expect([code, err]).toEqual([2, expect.stringMatching(/^--http beyond this machine .*\[LS_USAGE\]/)]);
   });
 
   it("is found by its age", () => {
