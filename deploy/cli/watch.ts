@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { constants, setPriority } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { listen } from "../../shared/broadcast/listener.ts";
@@ -32,6 +33,8 @@ export function registerWatch(program: Command): void {
 }
 
 async function watch(target: string | undefined, options: WatchOptions): Promise<void> {
+  // On a machine that trains it is not what training waits for.
+  setPriority(constants.priority.PRIORITY_LOW);
   const stop = new AbortController();
   const onSignal = () => stop.abort();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, onSignal);

@@ -1,7 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { toBackground } from "./background.ts";
 import type { ProcessEnd } from "./exit-meaning.ts";
 import type { GroupWatch } from "./reaper.ts";
+
+/** By then a process of the background has its threads. */
+const STARTED_MILLIS = 1000;
 
 /** How to start a process. */
 export interface ProcessSpec {
@@ -11,6 +15,8 @@ export interface ProcessSpec {
   readonly env: Readonly<Record<string, string>>;
   /** Its output is appended here. */
   readonly logFile: string;
+  /** It runs where others leave time, see toBackground. */
+  readonly background?: boolean;
 }
 
 /**
@@ -38,6 +44,7 @@ export class Child {
     const pid = this.#process.pid ?? null;
     this.pid = pid;
     if (pid !== null) groups.add(pid);
+    if (spec.background === true) this.#process.once("spawn", () => this.#toBackground());
     this.ended = new Promise((resolve) => {
       const over = (end: ProcessEnd) => {
         if (this.#over !== null) return;
@@ -50,6 +57,12 @@ export class Child {
       // Could not be started at all: the program does not exist or may not be run.
       this.#process.once("error", () => pid === null && over({ code: 3, signal: null }));
     });
+  }
+
+  /** Again when it has started: of threads that were just being made some have the former priority, and give it on. */
+  #toBackground(): void {
+    toBackground(this.pid!);
+    setTimeout(() => this.running && toBackground(this.pid!), STARTED_MILLIS).unref();
   }
 
   get running(): boolean {

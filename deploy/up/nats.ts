@@ -45,6 +45,7 @@ export async function startNats(
       command: () => [program, ...place(), ...(port === ANY ? ["--ports_file_dir", ports] : [])],
       env: {},
       logFile,
+      background: true,
     },
     NATS_POLICY,
     groups,

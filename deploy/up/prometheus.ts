@@ -69,9 +69,8 @@ export async function startPrometheus(
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const logFile = join(directory, "logs", "prometheus.log");
-  // On a machine whose cores all compute it waits for a moment in which they do not.
   const command = () => [
-    ...["nice", "-n", "10", program],
+    program,
     `--config.file=${config}`,
     `--storage.tsdb.path=${join(folder, "data")}`,
     `--web.listen-address=127.0.0.1:${port}`,
@@ -79,7 +78,7 @@ export async function startPrometheus(
   ];
   let ready = false;
   let ended = false;
-  const keeper = new Keeper({ name: "prometheus", command, env: {}, logFile }, NATS_POLICY, groups, {
+  const keeper = new Keeper({ name: "prometheus", command, env: {}, logFile, background: true }, NATS_POLICY, groups, {
     note: (text) => ready && note(text),
     over: () => {
       ended = true;

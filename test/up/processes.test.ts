@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { getPriority } from "node:os";
 import { join } from "node:path";
 import { connect } from "nats";
 import { describe, expect, it } from "vitest";
@@ -141,6 +142,19 @@ describe.skipIf(program === null)("a NATS server of our own (skipped where nats-
     } finally {
       await keeper.stop(2000);
     }
+  });
+
+  it("runs in the background of whoever computes, with all its threads, as a session too", async () => {
+    using directory = scratch();
+    const nats = await startNats(program!, join(directory.path, "nats.log"), groups, () => {});
+    const pid = nats.keeper.pid!;
+    const priorities = () => readdirSync(`/proc/${pid}/task`).map((thread) => getPriority(Number(thread)));
+    await until(() => priorities().every((priority) => priority === 19));
+    const session = `/proc/${pid}/autogroup`;
+    const group = existsSync(session) ? readFileSync(session, "utf8") : "";
+    await nats.keeper.stop(5000);
+    // Empty where the system does not schedule sessions.
+    expect(group).toMatch(/^$|nice 19\n$/);
   });
 
   it("that cannot start says why", async () => {
