@@ -20,24 +20,28 @@ export interface AdmissionParts {
   readonly pause?: number;
 }
 
-/** The one that is examined now. */
+/** One that is examined now. */
 interface Examination {
   readonly worker: Hello;
   readonly ready: Ready;
-  readonly failures: string[];
+  /** What was found, and between whom beside this worker. */
+  readonly failures: { readonly other: Incarnation | null; readonly reason: string }[];
   /** Answers that are still to come, as "who>whom". */
   readonly open: Set<string>;
-  end(): void;
+  readonly timer: NodeJS.Timeout;
 }
 
 /** Dials that are asked for at once: enough to find a link that does not work, whatever the size of the run. */
 const MOST_DIALS = 16;
+/** Workers that are examined at a time: one that nobody reaches takes all of its patience, and others come meanwhile. */
+const MOST_AT_ONCE = 16;
 const PATIENCE = 5000;
 const PAUSE = 5000;
 
 /**
  * A worker that loaded well and that others cannot reach, or that cannot reach them, would cost every view that it is in. So the
- * members dial it and it dials them before the membership machine hears that it is ready; one at a time, with a bound.
+ * members dial it and it dials them before the membership machine hears that it is ready. Several are examined at a time and judged
+ * in the order of their coming: each dials those before it too, and what lies between the two counts once that one is in.
  */
 export class Admission {
   readonly #parts: AdmissionParts;
@@ -46,7 +50,8 @@ export class Admission {
   readonly #waiting = new Map<Incarnation, Ready>();
   /** Why somebody is not let in. */
   readonly #reasons = new Map<Incarnation, string>();
-  #now: Examination | null = null;
+  /** In the order of their coming. */
+  readonly #examined = new Map<Incarnation, Examination>();
 
   constructor(parts: AdmissionParts) {
     this.#parts = parts;
@@ -79,62 +84,87 @@ export class Admission {
     this.#admitted.delete(incarnation);
     this.#waiting.delete(incarnation);
     this.#reasons.delete(incarnation);
-    const now = this.#now;
-    if (now === null) return;
-    for (const pair of now.open) if (pair.includes(incarnation)) now.open.delete(pair);
-    if (now.open.size === 0) now.end();
+    this.#drop(incarnation);
+    for (const { open } of this.#examined.values())
+      for (const pair of open) if (pair.includes(incarnation)) open.delete(pair);
+    this.#judge();
   }
 
   #next(): void {
-    const [first] = this.#waiting;
-    if (this.#now !== null || first === undefined) return;
-    const [incarnation, ready] = first;
-    this.#waiting.delete(incarnation);
-    const worker = this.#hellos.get(incarnation);
-    // It may have said again that it is ready while it was examined.
-    if (worker === undefined || this.#admitted.has(incarnation)) return this.#next();
-    const timer = setTimeout(() => this.#now?.end(), this.#parts.patience ?? PATIENCE);
-    const examination: Examination = {
-      ...{ worker, ready, failures: [], open: new Set<string>() },
-      end: () => {
-        clearTimeout(timer);
-        this.#now = null;
-        this.#judge(examination);
-        this.#next();
-      },
+    for (const [incarnation, ready] of this.#waiting) {
+      if (this.#examined.size >= MOST_AT_ONCE) return;
+      if (this.#examined.has(incarnation)) continue;
+      this.#waiting.delete(incarnation);
+      const worker = this.#hellos.get(incarnation);
+      // It may have said again that it is ready while it was examined.
+      if (worker !== undefined && !this.#admitted.has(incarnation)) this.#examine(worker, ready);
+    }
+  }
+
+  #examine(worker: Hello, ready: Ready): void {
+    const { incarnation, address } = worker;
+    const others = this.#othersOf();
+    const open = new Set<string>([`>${incarnation}`]);
+    const late = () => {
+      open.clear();
+      this.#judge();
     };
-    this.#now = examination;
-    // One that is kept out of the view may itself be the one that reaches nobody.
-    const members = this.#parts.members();
-    const others = [...this.#admitted]
-      .filter((one) => members.size === 0 || members.has(one))
-      .map((one) => this.#hellos.get(one))
-      .filter((one) => one !== undefined);
-    for (const other of others.slice(-MOST_DIALS)) {
-      examination.open.add(`${other.incarnation}>${incarnation}`).add(`${incarnation}>${other.incarnation}`);
-      this.#parts.send(other.incarnation, { kind: "dial", incarnation, address: worker.address });
+    const timer = setTimeout(late, this.#parts.patience ?? PATIENCE);
+    this.#examined.set(incarnation, { worker, ready, failures: [], open, timer });
+    for (const other of others) {
+      open.add(`${other.incarnation}>${incarnation}`).add(`${incarnation}>${other.incarnation}`);
+      this.#parts.send(other.incarnation, { kind: "dial", incarnation, address });
       this.#parts.send(incarnation, { kind: "dial", incarnation: other.incarnation, address: other.address });
     }
-    examination.open.add(`>${incarnation}`);
     void this.#parts
-      .dial(worker.address, incarnation)
+      .dial(address, incarnation)
       .then((failure) => this.#answer(`>${incarnation}`, "the coordinator", worker.name, failure));
   }
 
+  /** Whom the next one is to reach, and who is to reach it. */
+  #othersOf(): Hello[] {
+    // One that is kept out of the view may itself be the one that reaches nobody.
+    const members = this.#parts.members();
+    const admitted = [...this.#admitted].filter((one) => members.size === 0 || members.has(one));
+    return [...admitted, ...this.#examined.keys()]
+      .map((one) => this.#hellos.get(one))
+      .filter((one) => one !== undefined)
+      .slice(-MOST_DIALS);
+  }
+
   #answer(pair: string, from: string, to: string, failure: string | null): void {
-    const now = this.#now;
-    if (now === null || !now.open.delete(pair)) return;
-    const address = this.#addressIn(pair);
-    if (failure !== null) now.failures.push(`${from} cannot reach ${to} at ${address}: ${failure}`);
-    if (now.open.size === 0) now.end();
+    const examination = [...this.#examined.values()].find(({ open }) => open.has(pair));
+    if (examination === undefined) return;
+    examination.open.delete(pair);
+    const { incarnation } = examination.worker;
+    const other = (pair.split(">").find((one) => one !== incarnation && one !== "") as Incarnation) ?? null;
+    const reason = `${from} cannot reach ${to} at ${this.#addressIn(pair)}: ${failure}`;
+    if (failure !== null) examination.failures.push({ other, reason });
+    this.#judge();
+  }
+
+  /** Those whose answers are all there, unless one before them is still open. */
+  #judge(): void {
+    // Looked up anew each time: whoever is let in, or not, may end others on the way.
+    for (;;) {
+      const [first] = this.#examined.values();
+      if (first === undefined || first.open.size > 0) return this.#next();
+      this.#drop(first.worker.incarnation);
+      this.#decide(first);
+    }
+  }
+
+  #drop(incarnation: Incarnation): void {
+    clearTimeout(this.#examined.get(incarnation)?.timer);
+    this.#examined.delete(incarnation);
   }
 
   /** Answers that did not come say nothing about the link: whoever is frozen is found out in another way. */
-  #judge({ worker, ready, failures }: Examination): void {
+  #decide({ worker, ready, failures }: Examination): void {
     const { incarnation, name } = worker;
-    if (!this.#hellos.has(incarnation)) return;
-    const [reason] = failures;
-    if (reason === undefined) return this.#admit(incarnation, ready);
+    const found = failures.find(({ other }) => other === null || this.#admitted.has(other));
+    if (found === undefined) return this.#admit(incarnation, ready);
+    const { reason } = found;
     if (this.#reasons.get(incarnation) !== reason) this.#parts.note(`worker ${name} is not let in: ${reason}`);
     this.#reasons.set(incarnation, reason);
     setTimeout(() => {

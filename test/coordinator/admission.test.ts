@@ -16,14 +16,18 @@ const readyIn = (seen: typeof view | null) =>
   ({ kind: "ready", fingerprint: [], root: "", standing: { view: seen } }) as unknown as Ready;
 
 /** An admission of which every dial and its answers are in the test's hands; `broken`: what the coordinator cannot reach. */
-function admission(broken: Map<Incarnation, string> = new Map()) {
+function admission(broken: Map<Incarnation, string> = new Map(), silent = false) {
   const sent: { to: Incarnation; message: CoordinatorMessage }[] = [];
   const admitted: Incarnation[] = [];
+  const dialled: Incarnation[] = [];
   const notes: string[] = [];
   const members = new Set<Incarnation>();
   const it_ = new Admission({
     send: (to, message) => sent.push({ to, message }),
-    dial: async (_address, incarnation) => broken.get(incarnation) ?? null,
+    dial: async (_address, incarnation) => {
+      dialled.push(incarnation);
+      return silent ? new Promise(() => {}) : (broken.get(incarnation) ?? null);
+    },
     members: () => members,
     admit: (from) => admitted.push(from),
     note: (text) => notes.push(text),
@@ -37,7 +41,7 @@ function admission(broken: Map<Incarnation, string> = new Map()) {
     it_.ready(incarnation, readyIn(null));
     await vi.waitFor(() => expect(admitted).toContain(incarnation));
   };
-  return { admission: it_, sent, admitted, notes, members, greet, answer, letIn: let_ };
+  return { admission: it_, sent, admitted, dialled, notes, members, greet, answer, letIn: let_ };
 }
 
 describe("a worker before its first view", () => {
@@ -131,6 +135,52 @@ describe("a worker before its first view", () => {
     greet(C);
     it_.ready(C, readyIn(null));
     expect(sent.slice(2).map(({ to }) => to)).toEqual([A, C, B, C]);
+  });
+
+  it("is dialled while others that nobody reaches are, so many at a time", async () => {
+    const { admission: it_, admitted, dialled, greet } = admission(new Map(), true);
+    const many = Array.from({ length: 20 }, (_, n) => n.toString(16).padStart(16, "0") as Incarnation);
+    for (const one of many) {
+      greet(one);
+      it_.ready(one, readyIn(null));
+    }
+    expect(dialled).toEqual(many.slice(0, 16));
+    await vi.waitFor(() => expect(admitted).toEqual(many));
+    expect(dialled).toEqual(many);
+  });
+
+  it("and one that comes beside it reach each other, or the later one is kept out", async () => {
+    const { admission: it_, sent, admitted, greet, answer } = admission();
+    for (const one of [A, B, C]) {
+      greet(one);
+      it_.ready(one, readyIn(null));
+    }
+    expect(sent.map(({ to, message }) => `${to[0]}>${"incarnation" in message ? message.incarnation[0] : ""}`)).toEqual(
+      [...["a>b", "b>a"], ...["a>c", "c>a", "b>c", "c>b"]],
+    );
+    for (const [from, to] of [
+      [A, C],
+      [C, A],
+      [B, C],
+      [C, B],
+    ] as const)
+      answer(from, to);
+    answer(A, B, "no route");
+    answer(B, A);
+    await vi.waitFor(() => expect(admitted).toEqual([A, C]));
+    expect(it_.reasonOf(B)).toContain("no route");
+  });
+
+  it("does not stay out for one that came before it and is not let in itself", async () => {
+    const { admission: it_, admitted, greet, answer } = admission(new Map([[A, "connect ECONNREFUSED"]]));
+    for (const one of [A, B]) {
+      greet(one);
+      it_.ready(one, readyIn(null));
+    }
+    answer(A, B, "no route");
+    answer(B, A, "no route");
+    await vi.waitFor(() => expect(admitted).toEqual([B]));
+    expect(it_.reasonOf(A)).toContain("the coordinator cannot reach");
   });
 
   it("is not taken to be ready by a hello after a redial; one that was in a view is", () => {
