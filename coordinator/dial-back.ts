@@ -4,6 +4,7 @@ import { splitAddress } from "../shared/process/addresses.ts";
 import type { CoordinatorMessage, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import type { ReachReply, ReachRequest } from "../shared/rpc/clients.ts";
+import { RateBound } from "../shared/security/rate-bound.ts";
 
 const requestSchema = z.object({
   address: z
@@ -29,6 +30,9 @@ export interface DialBackParts {
 const MOST_AT_ONCE = 4;
 /** and so many workers each: enough to find a firewall that one of them stands behind. */
 const MOST_WORKERS = 16;
+/** A person who mends a firewall asks a few times; a program that asks on and on makes others work. */
+const OF_ONE = { burst: 6, perSecond: 0.1 };
+const OF_ALL = { burst: 60, perSecond: 1 };
 const PATIENCE = 5000;
 
 /** What is still to come for one request. */
@@ -45,6 +49,8 @@ interface Asked {
 export class DialBack {
   readonly #parts: DialBackParts;
   readonly #asked = new Set<Asked>();
+  readonly #ofOne = new RateBound(OF_ONE);
+  readonly #ofAll = new RateBound(OF_ALL);
 
   constructor(parts: DialBackParts) {
     this.#parts = parts;
@@ -55,13 +61,16 @@ export class DialBack {
    * workers that join: nobody has them given about another one
    * @throws LockstepError LS_MALFORMED, LS_NOT_ALLOWED, LS_BUSY
    */
-  async ask(request: ReachRequest, caller: Incarnation | null): Promise<ReachReply> {
+  async ask(request: ReachRequest, caller: Incarnation | null, now = performance.now()): Promise<ReachReply> {
     const { success, data } = requestSchema.safeParse(request);
     if (!success) throw new LockstepError("LS_MALFORMED", "This is no address to dial.");
     if (caller !== null && caller !== data.incarnation)
       throw new LockstepError("LS_NOT_ALLOWED", "A worker has itself dialled back, and nobody else.");
     if (this.#asked.size >= MOST_AT_ONCE) throw new LockstepError("LS_BUSY", "Others are being dialled; ask again.");
     const { address } = data;
+    // Who has no name of its own is known by the host that it wants to have dialled.
+    if (!this.#ofOne.take(caller ?? splitAddress(address)!.host, now) || !this.#ofAll.take("", now))
+      throw new LockstepError("LS_BUSY", "This machine was dialled back often enough; ask again in a minute.");
     const incarnation = data.incarnation as Incarnation;
     const others = this.#parts.workers().slice(-MOST_WORKERS);
     const open = new Map(others.map((other) => [other.incarnation, other.name]));

@@ -145,6 +145,29 @@ test("a worker that does not answer is not waited for without end, and speaks fo
     });
 });
 
+test("whoever asks on and on is told to come back in a minute, and others are dialled meanwhile", async () => {
+  const back = new DialBack({ dial: async () => null, workers: () => [], send() {}, nats: null });
+  const ask = (incarnation: Incarnation, now: number) => back.ask({ address: "h:1", incarnation }, incarnation, now);
+  const often = async (times: number, now: number) => {
+    for (let i = 0; i < times; i++) expect((await ask(A, now)).failure).toBe("");
+    await expect(ask(A, now)).rejects.toMatchObject({ code: "LS_BUSY" });
+  };
+  await often(6, 0);
+  expect((await ask(B, 0)).failure).toBe("");
+  // Six more in the next minute, and no more.
+  await often(6, 60_000);
+  // Nor do many of them together go on without end.
+  let answered = 0;
+  for (let n = 0; n < 70; n++) {
+    const one = n.toString(16).padStart(16, "0") as Incarnation;
+    answered += await ask(one, 120_000).then(
+      () => 1,
+      () => 0,
+    );
+  }
+  expect(answered).toBe(60);
+});
+
 test("a worker has itself dialled and nobody else, since answers about others let those in", async () => {
   const { address, join } = await secured({}, { ...RUN, workers: [] });
   const client = dial(address, await join(A));
