@@ -34,7 +34,7 @@ export function registerWorker(program: Command): void {
     .addOption(
       new Option(
         "--join <link|file>",
-        "lockstep://host:port/token as the coordinator printed it, a file that holds it, the run's endpoints.json, or host:port on this machine",
+        "lockstep://host:port/token as the coordinator printed it, a file that holds it, - for standard input, the run's endpoints.json, or host:port on this machine",
       )
         .env("LOCKSTEP_JOIN")
         .makeOptionMandatory(),
@@ -54,7 +54,9 @@ export function registerWorker(program: Command): void {
     .action(async (options: WorkerCommandOptions) => {
       const network = networkOf(options);
       const { advertise, ports, http, certificates, insecure } = network;
-      const link = joinOf(options.join, insecure || certificates.length > 0);
+      const given = givenBy(options.join);
+      hideSecret(given);
+      const link = joinOf(given, insecure || certificates.length > 0);
       // A token is a secret, and everybody on a machine sees the arguments of all its processes.
       const secret = link.startsWith("lockstep://");
       const args = secret ? [] : ["--join", link];
@@ -94,6 +96,16 @@ function groupOf(options: WorkerCommandOptions, list: string, args: readonly str
   };
 }
 
+/** What --join says; "-" stands for what comes over standard input. @throws LockstepError LS_USAGE */
+function givenBy(join: string): string {
+  return join === "-" ? linkIn(readFileSync(0, "utf8"), "standard input") : join;
+}
+
+/** Arguments can be read by everybody on this machine for as long as the process lives; its title takes their place. */
+function hideSecret(given: string): void {
+  if (given.includes("/ls1-")) process.title = "lockstep worker";
+}
+
 /**
  * What a worker joins by: its link, also out of a file, or an address without a token.
  * @param anywhere beyond this machine without a token: certificates are supplied
@@ -123,11 +135,18 @@ export function peerOf(given: string): JoinLink {
 
 /** The link in a file, which may hold the whole line that the coordinator printed. @throws LockstepError LS_USAGE */
 function lineIn(file: string): string {
+  let text: string;
   try {
-    const link = /lockstep:\/\/\S+/.exec(readFileSync(file, "utf8"))?.[0];
-    if (link !== undefined) return link;
+    text = readFileSync(file, "utf8");
   } catch (error) {
     throw usage(`${file} cannot be read: ${sentenceOf(error)}.`);
   }
-  throw usage(`${file} holds no lockstep://host:port/token.`);
+  return linkIn(text, file);
+}
+
+/** @throws LockstepError LS_USAGE */
+function linkIn(text: string, where: string): string {
+  const link = /lockstep:\/\/\S+/.exec(text)?.[0];
+  if (link !== undefined) return link;
+  throw usage(`${where} holds no lockstep://host:port/token.`);
 }

@@ -1,8 +1,10 @@
-import { writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { Tokens } from "../../coordinator/security/token-book.ts";
 import { joinOf } from "../../deploy/cli/worker.ts";
+import { builtProgram } from "../../deploy/up/built.ts";
 import { formatLink, parseLink } from "../../shared/security/join-link.ts";
 import { parseLifetime, secretHash, type TokenRecord, tokenState, useToken } from "../../shared/security/tokens.ts";
 import { parseWorkerOptions } from "../../worker/options.ts";
@@ -37,6 +39,38 @@ describe("the link by which a machine joins", () => {
     writeFileSync(file, "something else\n");
     expect(() => joinOf(file, false)).toThrow(code("LS_USAGE"));
   });
+
+  it("comes from the environment or standard input as well, and is no argument that others can read", async () => {
+    const link = formatLink("127.0.0.1", 1, { authority: HASH, id: "11112222", secret: SECRET });
+    const start = (join_: string[], env: Record<string, string> = {}) => {
+      const args = [builtProgram("deploy/cli/main.js"), "worker", ...join_];
+      const child = spawn(process.execPath, args, {
+        stdio: ["pipe", "ignore", "pipe"],
+        env: { ...process.env, ...env },
+      });
+      onTestFinished(() => void child.kill("SIGKILL"));
+      let said = "";
+      child.stderr.on("data", (text) => {
+        said += String(text);
+      });
+      return { child, said: () => said };
+    };
+    // Nobody listens there: it waits.
+    const typed = start(["--join", link]);
+    const piped = start(["--join", "-"]);
+    piped.child.stdin.end(`npx lockstep worker --join ${link}\n`);
+    const set = start([], { LOCKSTEP_JOIN: link });
+    for (const { child, said } of [typed, piped, set]) {
+      await vi.waitFor(() => expect(said()).toContain("waits to join"), 30_000);
+      expect(readFileSync(`/proc/${child.pid}/cmdline`, "utf8")).not.toContain(SECRET);
+      const worker = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim().split(" ")[0];
+      const command = readFileSync(`/proc/${worker}/cmdline`, "utf8");
+      expect(command).toContain("worker/main.js");
+      expect(command).not.toContain(SECRET);
+      expect(said()).toContain("127.0.0.1:1 cannot be reached");
+      expect(said()).not.toContain(SECRET);
+    }
+  }, 60_000);
 
   it("may have no token, where certificates are supplied", () => {
     expect(parseLink("lockstep://10.0.0.1:7400")).toEqual({ address: "10.0.0.1:7400", token: null });
