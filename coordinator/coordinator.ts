@@ -1,7 +1,6 @@
 import { statSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
-import { natsAccess } from "../shared/broadcast/nats-file.ts";
 import { validationOf } from "../shared/config/validation.ts";
 import { openDataset } from "../shared/data/dataset.ts";
 import { LockstepError } from "../shared/errors.ts";
@@ -34,6 +33,7 @@ import { takeTerm } from "./records/term-files.ts";
 import { Ruler, STATE_GONE } from "./ruler.ts";
 import { AccessControl } from "./security/access-control.ts";
 import { JoinLinks } from "./security/join-links.ts";
+import { NatsKeys } from "./security/nats-keys.ts";
 import { CoordinatorServer } from "./server.ts";
 import { Sessions } from "./sessions.ts";
 import { summarize } from "./summary.ts";
@@ -79,8 +79,8 @@ export async function runCoordinator(
   const validation = validationOf(config, dataset.test.count);
   const folded = foldHistory(store.records(), validation?.everySteps ?? null);
 
-  const nats = place.nats === null ? null : natsAccess(directory.at("security", "nats.json"), place.nats);
-  const broadcaster = place.nats === null ? null : new Broadcaster(place.nats, runId, undefined, nats);
+  const nats = place.nats === null ? null : NatsKeys.open(directory.path, place.nats);
+  const broadcaster = place.nats === null ? null : new Broadcaster(place.nats, runId, undefined, nats?.access);
   const say = (sentence: string) => void (terminal && process.stderr.write(`${sentence}\n`));
   const chronicle = new Chronicle({ directory, config, term: store.term, plan, account, broadcaster, log, say });
   const checkpoints = new CheckpointStore({
@@ -103,7 +103,14 @@ export async function runCoordinator(
     usable === null ? null : { step: usable.tip.step, time: statSync(checkpoints.path(usable.file)).mtimeMs };
   account.metrics.rules(store.term, history.ledgerTip?.step ?? 0, stored);
 
-  const security = await securityFor(options, binding.advertise, runId, log, () => access?.tellAll());
+  const onRefused = (code: string) => account.metrics.refused(code);
+  const security = await securityFor(options, binding.advertise, runId, log, {
+    onRefused,
+    onRevoked: () => {
+      if (nats !== null) broadcaster?.renew(nats.access);
+      access?.tellAll();
+    },
+  });
   const calls = security === null ? WORKER_CALLS : securedCalls(security.trust);
   const ruler = new Ruler({
     config,
@@ -122,6 +129,7 @@ export async function runCoordinator(
       const other = otherMake(hello);
       if (other !== null) {
         account.note(`worker ${hello.name} is refused: ${other.message}`);
+        onRefused(other.code);
         return sessions.reject(hello.incarnation, other.code, other.message);
       }
       ruler.hello(admission?.hello(hello) ?? hello);
@@ -138,7 +146,10 @@ export async function runCoordinator(
       admission?.ended(incarnation);
       ruler.feed({ kind: "disconnected", incarnation });
     },
-    onRefused: (who, reason) => log.warn({ who, reason }, "a session was refused"),
+    onRefused: (who, reason, code) => {
+      log.warn({ who, reason }, "a session was refused");
+      onRefused(code);
+    },
   });
   const status = () => account.status(ruler, (incarnation) => admission?.reasonOf(incarnation) ?? null);
   const dial = (address: string, incarnation: string) => reach(address, incarnation, security?.trust ?? null);
@@ -168,6 +179,7 @@ export async function runCoordinator(
       inject: (target, fault) => inject(ruler, sessions, target, fault),
       access: (request) => access?.control(request) ?? null,
       predictions: (batch, bytes) => directory.writePredictions(batch, bytes),
+      onRefused,
     },
     security,
   );

@@ -24,7 +24,7 @@ export async function securityFor(
   host: string,
   run: string,
   log: Logger,
-  onRevoked: () => void,
+  heard: { onRefused(code: string): void; onRevoked(): void },
 ): Promise<RunSecurity | null> {
   const { listen, tls, share, insecure, certificates, certificateMillis } = options;
   if (insecure || (tls === "auto" && isLoopback(listen))) return null;
@@ -38,7 +38,10 @@ export async function securityFor(
     hosts: [...new Set([host, "localhost", "127.0.0.1"])],
     lifetime: certificateMillis,
     supplied: certificates,
-    onRefused: (refusal) => refusals.add(refusal),
-    onRevoked,
+    onRefused: (refusal) => {
+      refusals.add(refusal);
+      heard.onRefused(refusal.code);
+    },
+    onRevoked: () => heard.onRevoked(),
   });
 }

@@ -1,5 +1,6 @@
 import type { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
+import { refusalCode } from "../shared/metrics/refusal-code.ts";
 import { METRICS, Metrics } from "../shared/metrics/registry.ts";
 import { viewReason } from "../shared/metrics/view-reason.ts";
 import { type LedgerEntry, tallyOf } from "../shared/protocol/trailer.ts";
@@ -64,6 +65,10 @@ export class RunMetrics {
     if (checkpoint === null) return;
     metrics.set("lockstep_checkpoint_step", checkpoint.step);
     metrics.set("lockstep_checkpoint_timestamp_seconds", checkpoint.time / 1000);
+  }
+
+  refused(code: string): void {
+    this.metrics.add("lockstep_refused_total", 1, { code: refusalCode(code) });
   }
 
   stalled(full: boolean): void {

@@ -10,6 +10,7 @@ import type {
   RenewRequest,
   TracePartRequest,
 } from "../shared/rpc/clients.ts";
+import { tellingRefusals } from "../shared/rpc/refused-calls.ts";
 import {
   type Binding,
   bootstrapService,
@@ -56,11 +57,13 @@ export interface CoordinatorHandlers {
   readonly trace?: Pick<TraceParts, "take"> | null;
   /** Bytes of one evaluation batch in the form of `encodeBatch`. */
   predictions(batch: number, bytes: Buffer): void;
+  /** A call was refused, with this code; "" where it has none. */
+  onRefused?(code: string): void;
 }
 
 /** The gRPC service of the coordinator. */
 export class CoordinatorServer {
-  private readonly server = new grpc.Server(channelOptions());
+  private readonly server: grpc.Server;
   /** Whoever has no certificate: one call with a short message, on a server of its own. */
   private readonly strangers = new grpc.Server({ ...channelOptions(), "grpc.max_receive_message_length": 4096 });
   private readonly handlers: CoordinatorHandlers;
@@ -70,6 +73,8 @@ export class CoordinatorServer {
   constructor(handlers: CoordinatorHandlers, security: RunSecurity | null = null) {
     this.handlers = handlers;
     this.security = security;
+    const interceptors = [tellingRefusals((code) => handlers.onRefused?.(code))];
+    this.server = new grpc.Server({ ...channelOptions(), interceptors });
   }
 
   /** @throws LockstepError LS_LISTEN */

@@ -21,8 +21,8 @@ export interface SessionEvents {
   onHello(hello: Extract<WorkerMessage, { kind: "hello" }>, peer: Peer | null): void;
   onMessage(from: Incarnation, message: WorkerMessage): void;
   onEnd(incarnation: Incarnation): void;
-  /** A stream was closed because of what came over it, or because nothing could be sent over it. */
-  onRefused(who: string, reason: string): void;
+  /** A stream was closed because of what came over it, or because nothing could be sent over it: then its code is "". */
+  onRefused(who: string, reason: string, code: string): void;
 }
 
 /** Messages that may wait for a worker that does not read; then its stream is closed. */
@@ -83,7 +83,7 @@ export class Sessions {
     const call = this.#calls.get(to);
     if (call === undefined) return;
     if (call.writableLength > MOST_QUEUED) {
-      this.#events.onRefused(to, "it does not read what it is sent");
+      this.#events.onRefused(to, "it does not read what it is sent", "");
       call.destroy();
       return this.#drop(to, call);
     }
@@ -127,7 +127,7 @@ export class Sessions {
 
   #refuse(call: SessionCall, incarnation: Incarnation | null, error: unknown): void {
     const code = error instanceof LockstepError ? error.code : "LS_MALFORMED";
-    this.#events.onRefused(incarnation ?? "an unknown worker", sentenceOf(error));
+    this.#events.onRefused(incarnation ?? "an unknown worker", sentenceOf(error), code);
     call.write(wireCoordinatorMessage({ kind: "rejected", code, message: sentenceOf(error) }));
     call.end();
     if (incarnation !== null) this.#drop(incarnation, call);

@@ -30,16 +30,24 @@ const log = openLog(2, { part: "worker", incarnation: self });
 
 async function run(): Promise<void> {
   const options = parseWorkerOptions(process.argv.slice(2));
-  const { coordinator, trust, rejoin, binding } = await enter(options, identity, (why) =>
-    log.info({ why }, "waits to join"),
-  );
+  let saidWhy = "";
+  const { coordinator, trust, rejoin, binding } = await enter(options, identity, (why) => {
+    log.info({ why }, "waits to join");
+    // Whoever typed a link looks at this terminal; a worker beside its coordinator waits for it as a rule.
+    if (options.join.startsWith("lockstep://") && why !== saidWhy)
+      process.stderr.write(`${why} It is tried again by itself.\n`);
+    saidWhy = why;
+  });
+  const pages = new WorkerPages();
+  const onRefused = (code: string) => pages.refused(code);
   const security =
-    trust === null ? null : new WorkerSecurity(trust, (refusal) => log.warn(refusal, "refused a connection"));
+    trust === null
+      ? null
+      : new WorkerSecurity(trust, (refusal) => log.warn(refusal, "refused a connection"), onRefused);
   let nats: NatsAccess | null = null;
   let httpToken: string | null = null;
-  const server = new MemberServer();
+  const server = new MemberServer(onRefused);
   const address = await server.start(binding, security);
-  const pages = new WorkerPages();
   const guard = trust === null ? null : { trust, token: () => httpToken };
   const httpAddress = await pages.start(pagePlace(options.http, { ...binding, insecure: options.insecure }, guard));
 
@@ -103,6 +111,7 @@ async function run(): Promise<void> {
     }
     if (message.kind === "access") {
       ({ nats, httpToken } = message);
+      pages.access(nats);
       return security?.revoke(message.revoked);
     }
     if (message.kind === "dial") {

@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { Broadcaster } from "../shared/broadcast/broadcaster.ts";
 import type { Config } from "../shared/config/schema.ts";
 import { servePages } from "../shared/metrics/pages.ts";
+import { refusalCode } from "../shared/metrics/refusal-code.ts";
 import { Metrics } from "../shared/metrics/registry.ts";
 import type { PagePlace } from "../shared/process/page-place.ts";
 import type { NatsAccess } from "../shared/protocol/messages.ts";
@@ -33,6 +34,10 @@ export class WorkerPages {
     return address;
   }
 
+  refused(code: string): void {
+    this.metrics.add("lockstep_refused_total", 1, { code: refusalCode(code) });
+  }
+
   /** The worker is loaded. From now on its metrics are its own, and it tells how it is doing once a second. */
   attach(worker: LockstepWorker, config: Config, name: string, nats: NatsAccess | null = null): void {
     this.worker = worker;
@@ -43,6 +48,11 @@ export class WorkerPages {
     const broadcaster = new Broadcaster(config.place.nats, config.runId, undefined, nats);
     this.broadcaster = broadcaster;
     setInterval(() => broadcaster.publishWorker(name, worker.member.self, worker.progress()), TELL_MILLIS).unref();
+  }
+
+  /** How to speak to NATS from now on. */
+  access(nats: NatsAccess | null): void {
+    if (nats !== null) this.broadcaster?.renew(nats);
   }
 
   /** Every member broadcasts each final step; consumers drop repeats by (view, step). */

@@ -1,12 +1,13 @@
 import { z } from "zod";
 import { LockstepError } from "../../shared/errors.ts";
-import type { CoordinatorMessage, NatsAccess } from "../../shared/protocol/messages.ts";
+import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation } from "../../shared/protocol/view.ts";
 import type { ControlRequest } from "../../shared/rpc/clients.ts";
 import type { Peer } from "../../shared/security/names.ts";
 import { tokenState } from "../../shared/security/tokens.ts";
 import type { Sessions } from "../sessions.ts";
 import type { JoinLinks } from "./join-links.ts";
+import type { NatsKeys } from "./nats-keys.ts";
 import type { RunSecurity } from "./run-security.ts";
 
 const newTokenSchema = z.strictObject({
@@ -14,6 +15,10 @@ const newTokenSchema = z.strictObject({
   uses: z.number().int().positive().nullable(),
   note: z.string().max(200),
 });
+
+/** How workers speak to NATS, and how that is changed. */
+type Nats = Pick<NatsKeys, "access" | "renew" | "reload">;
+const FAREWELL_MILLIS = 500;
 
 /** A worker as a person names it. */
 export interface Named {
@@ -25,12 +30,12 @@ export interface Named {
 export class AccessControl {
   readonly #security: RunSecurity;
   readonly #links: JoinLinks;
-  readonly #nats: NatsAccess | null;
+  readonly #nats: Nats | null;
   readonly #sessions: Pick<Sessions, "send" | "reject" | "peerOf" | "incarnations">;
   readonly #workers: () => readonly Named[];
 
   constructor(
-    parts: { readonly security: RunSecurity; readonly links: JoinLinks; readonly nats: NatsAccess | null },
+    parts: { readonly security: RunSecurity; readonly links: JoinLinks; readonly nats: Nats | null },
     sessions: Pick<Sessions, "send" | "reject" | "peerOf" | "incarnations">,
     workers: () => readonly Named[],
   ) {
@@ -73,7 +78,12 @@ export class AccessControl {
   }
 
   #message(): CoordinatorMessage {
-    return { kind: "access", revoked: this.#security.revoked, nats: this.#nats, httpToken: this.#security.httpToken };
+    return {
+      kind: "access",
+      revoked: this.#security.revoked,
+      nats: this.#nats?.access ?? null,
+      httpToken: this.#security.httpToken,
+    };
   }
 
   /** One that is away is known by its name or incarnation, and its token is not. */
@@ -97,11 +107,15 @@ export class AccessControl {
         this.#sessions.reject(one, "LS_REVOKED", "This worker was revoked.");
     }
     const name = worker?.name ?? target;
+    const renewed = this.#nats === null || this.#nats.renew();
     this.#security.revokeWorker(peer, name);
+    // The others have heard of the next password by then.
+    setTimeout(() => this.#nats?.reload(), FAREWELL_MILLIS).unref();
     // The other workers of this machine may have come by the same token, and are to come back after a crash.
     this.#links.keepLocal();
     const token = peer.token === "" ? "" : `, and token ${peer.token} with it`;
-    return `${name} (${incarnation}) was revoked${token}`;
+    const nats = renewed ? "" : "; the password by which it publishes on NATS counts until the run is resumed";
+    return `${name} (${incarnation}) was revoked${token}${nats}`;
   }
 
   /** Supplied certificates name no worker: those of one without a session are not known. */

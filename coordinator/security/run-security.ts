@@ -130,8 +130,13 @@ export class RunSecurity {
   }
 
   /** A first certificate, see JoinDesk. */
-  join(request: JoinRequest, from: string): Promise<Issued> {
-    return this.#ofOwn().desk.join(request, from);
+  async join(request: JoinRequest, from: string): Promise<Issued> {
+    try {
+      return await this.#ofOwn().desk.join(request, from);
+    } catch (error) {
+      if (error instanceof LockstepError) this.#options.onRefused({ code: error.code, why: error.message, from });
+      throw error;
+    }
   }
 
   renew(peer: Peer, request: RenewRequest): Promise<Issued> {

@@ -66,6 +66,8 @@ function configuration(listen: string, port: number, directory: string, { worker
   return [
     `host: ${quoted(listen)}`,
     `port: ${port}`,
+    // A coordinator that revokes a worker has the server read this file again.
+    `pid_file: ${path("nats.pid")}`,
     "max_connections: 4096",
     "max_payload: 1048576",
     "max_pending: 16777216",

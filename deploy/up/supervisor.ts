@@ -16,7 +16,7 @@ import {
   type NetworkOptions,
   workerArguments,
 } from "./network-options.ts";
-import { Probe } from "./probe.ts";
+import { Probe, readEndpoints } from "./probe.ts";
 import type { GroupWatch } from "./reaper.ts";
 import { COORDINATOR_POLICY, WORKER_POLICY } from "./restart-policy.ts";
 import { readJoinLink, readSummary } from "./runs.ts";
@@ -189,12 +189,18 @@ export class Supervisor {
     const { directory, config, network = LOCAL_NETWORK } = this.#options;
     if (this.#saidJoin || !isSecured(config.place.listen, network)) return;
     this.#saidJoin = true;
+    const on = (line: string) => this.#display.note(`On another machine: npx lockstep worker --join ${line}`);
+    if (network.certificates.length > 0) {
+      const where = readEndpoints(directory)?.coordinator ?? "host:port";
+      return on(`lockstep://${where} --tls-ca CA.pem --tls-cert CERT.pem --tls-key KEY.pem`);
+    }
     const link = readJoinLink(directory);
-    if (link === null) return;
-    const line = process.stderr.isTTY
-      ? `npx lockstep worker --join ${link}`
-      : `npx lockstep worker --join FILE (a copy of ${join(directory, "security", "join")})`;
-    this.#display.note(`On another machine: ${line}`);
+    const file = join(directory, "security", "join");
+    if (link === null)
+      return this.#display.note(
+        `${file} cannot be read, so no line for other machines is shown: npx lockstep token create ${directory} makes one.`,
+      );
+    on(process.stderr.isTTY ? link : `FILE (a copy of ${file})`);
   }
 
   /** Without any worker, here or joined from elsewhere, the run cannot go on. */

@@ -1,10 +1,9 @@
-import { connect, type NatsConnection } from "nats";
+import { connect, type NatsConnection, usernamePasswordAuthenticator } from "nats";
 import type { Config } from "../config/schema.ts";
 import type { NatsAccess, Progress } from "../protocol/messages.ts";
 import type { LedgerEntry } from "../protocol/trailer.ts";
 import { BoundedQueue, type QueueBounds } from "./bounded-queue.ts";
 import { EpochSum, stepMessage, workerMessage } from "./messages.ts";
-import { natsOptions } from "./nats-file.ts";
 import type { EventMessage } from "./schema.ts";
 import { subjectOf, workerSubjectOf } from "./subjects.ts";
 
@@ -30,6 +29,7 @@ export class Broadcaster {
   #live = false;
   #sending = false;
   #givenUp = 0;
+  #access: NatsAccess | null;
 
   /**
    * @param url of the server, nats://host:port or tls://host:port
@@ -38,7 +38,13 @@ export class Broadcaster {
   constructor(url: string, run: string, bounds: QueueBounds = QUEUE, access: NatsAccess | null = null) {
     this.#run = run;
     this.#queue = new BoundedQueue(bounds);
-    void this.#open(url, access);
+    this.#access = access;
+    void this.#open(url);
+  }
+
+  /** From the next connection on it shows itself so. */
+  renew(access: NatsAccess): void {
+    this.#access = access;
   }
 
   get connected(): boolean {
@@ -120,8 +126,8 @@ export class Broadcaster {
     await connection.flush();
   }
 
-  async #open(url: string, access: NatsAccess | null): Promise<void> {
-    const connection = await dial(url, access, this.#abandoned.signal);
+  async #open(url: string): Promise<void> {
+    const connection = await dial(url, () => this.#access, this.#abandoned.signal);
     if (connection === null) return;
     this.#connection = connection;
     this.#live = true;
@@ -138,12 +144,16 @@ export class Broadcaster {
 }
 
 /** Dials until the server is there; null once it is not wanted any more. */
-async function dial(url: string, access: NatsAccess | null, abandoned: AbortSignal): Promise<NatsConnection | null> {
+async function dial(
+  url: string,
+  access: () => NatsAccess | null,
+  abandoned: AbortSignal,
+): Promise<NatsConnection | null> {
   while (!abandoned.aborted) {
     try {
       const connection = await connect({
         servers: url,
-        ...natsOptions(access),
+        ...credentialsOf(access),
         name: "lockstep",
         maxReconnectAttempts: -1,
         reconnectTimeWait: REDIAL_MILLIS,
@@ -162,5 +172,18 @@ async function dial(url: string, access: NatsAccess | null, abandoned: AbortSign
   }
   return null;
 }
+
+/** Asked for at every connection: the password may be another one by then. */
+const credentialsOf = (access: () => NatsAccess | null) => {
+  const first = access();
+  if (first === null) return {};
+  const now = () => access() ?? first;
+  const authenticator = usernamePasswordAuthenticator(
+    () => now().user,
+    () => now().password,
+  );
+  // A server that has read the next password before we have heard it is dialled until we have.
+  return { authenticator, tls: { ca: first.authority }, ignoreAuthErrorAbort: true };
+};
 
 const sleep = (millis: number) => new Promise<void>((resolve) => void setTimeout(resolve, millis).unref());

@@ -61,6 +61,39 @@ export const VIEW_REASONS = [
   "other",
 ] as const;
 
+/** Why connections and calls are refused; refusal-code.ts keeps the label to these. */
+export const REFUSAL_CODES = [
+  // Connections, by the gate of a port.
+  "LS_TOO_MANY_CONNECTIONS",
+  "LS_PLAIN_TEXT",
+  "LS_HANDSHAKE",
+  "LS_NO_CERTIFICATE",
+  "LS_UNKNOWN_AUTHORITY",
+  "LS_UNKNOWN_ROLE",
+  "LS_REVOKED",
+  "LS_NOT_GRPC",
+  // Requests for a certificate.
+  "LS_TOO_MANY_JOINS",
+  "LS_PROTOCOL",
+  "LS_TOKEN_UNKNOWN",
+  "LS_TOKEN_EXPIRED",
+  "LS_TOKEN_USED",
+  "LS_TOKEN_REVOKED",
+  // Calls and messages.
+  "LS_MALFORMED",
+  "LS_NOT_ALLOWED",
+  "LS_WRONG_RUN",
+  "LS_WRONG_INCARNATION",
+  "LS_NOT_A_MEMBER",
+  "LS_UNKNOWN_VIEW",
+  "LS_TOO_MANY_CALLS",
+  "LS_BUSY",
+  "LS_DATA_ASKED",
+  "LS_VERSION",
+  "LS_CODE",
+  "other",
+] as const;
+
 export const RUN_PHASES = ["forming", "running", "finishing", "evaluating", "finished"] as const;
 
 export const METRICS = {
@@ -74,6 +107,12 @@ export const METRICS = {
     model: "one per process",
     recipe: "one per process",
   }),
+  lockstep_refused_total: both(
+    "counter",
+    null,
+    "Connections, requests to join, calls and sessions that were refused. In a sound run: LS_UNKNOWN_VIEW around changes of view, LS_BUSY, and other where a call came early.",
+    { code: REFUSAL_CODES },
+  ),
   lockstep_nats_connected: both("gauge", null, "1 while the NATS server is connected.", {}),
   lockstep_nats_dropped_messages_total: both(
     "counter",

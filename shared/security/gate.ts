@@ -14,8 +14,8 @@ const MOST_STRANGERS_OF_ONE = 32;
 const HANDSHAKE_MILLIS = 5000;
 /** Asking for a certificate takes one call. */
 const STRANGER_MILLIS = 10_000;
-/** Refused connections and strangers of one address; who comes faster is not listened to. */
-const RATE = { burst: 64, perSecond: 4 };
+/** Refused connections and strangers of one address; who comes faster is not listened to. Joining takes two. */
+const RATE = { burst: 128, perSecond: 8 };
 
 /** A connection that was not let in. */
 export interface Refusal {

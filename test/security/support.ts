@@ -37,6 +37,7 @@ export async function secured(more: Partial<SecurityOptions> = {}, status: objec
   const refusals: Refusal[] = [];
   const hellos: Extract<WorkerMessage, { kind: "hello" }>[] = [];
   const refused: string[] = [];
+  const refusedCalls: string[] = [];
   const security = await RunSecurity.open({
     ...{ run: "r", directory, hosts: ["127.0.0.1"], lifetime: HOUR, supplied: null },
     onRefused: (refusal) => refusals.push(refusal),
@@ -50,7 +51,10 @@ export async function secured(more: Partial<SecurityOptions> = {}, status: objec
     },
     onMessage() {},
     onEnd() {},
-    onRefused: (_who, reason) => refused.push(reason),
+    onRefused: (_who, reason, code) => {
+      refused.push(reason);
+      refusedCalls.push(code);
+    },
   });
   const stopped: string[] = [];
   const server = new CoordinatorServer(
@@ -72,6 +76,7 @@ export async function secured(more: Partial<SecurityOptions> = {}, status: objec
       stop: (reason) => stopped.push(reason),
       access: (request) => access.control(request),
       predictions() {},
+      onRefused: (code) => refusedCalls.push(code),
     },
     security,
   );
@@ -95,6 +100,7 @@ export async function secured(more: Partial<SecurityOptions> = {}, status: objec
     refusals,
     hellos,
     refused,
+    refusedCalls,
     stopped,
     token,
     join: join_,

@@ -2,6 +2,7 @@ import { LockstepError } from "../../shared/errors.ts";
 import { hostPort } from "../../shared/process/addresses.ts";
 import type { Incarnation, ViewId } from "../../shared/protocol/view.ts";
 import type { Entries, ExchangeRequest, PullStateRequest } from "../../shared/rpc/clients.ts";
+import { tellingRefusals } from "../../shared/rpc/refused-calls.ts";
 import { type Binding, channelOptions, grpc, listen, memberService, refuseCall } from "../../shared/rpc/service.ts";
 import { type Authenticated, requireRole } from "../../shared/security/caller.ts";
 import type { Gate } from "../../shared/security/gate.ts";
@@ -47,12 +48,17 @@ const MOVED: Refusal = [grpc.status.ABORTED, "LS_STATE_MOVED: the state is not a
 
 /** The Member service of a worker: its exchange streams, its state, its unrecorded entries. */
 export class MemberServer {
-  private readonly server = new grpc.Server(channelOptions());
+  private readonly server: grpc.Server;
   private handlers: MemberHandlers | null = null;
   private trust: Trust | null = null;
   private gate: Gate | null = null;
   private pulls = 0;
   address = "";
+
+  /** @param onRefused hears of the code of each call that is refused; "" where it has none */
+  constructor(onRefused: (code: string) => void = () => {}) {
+    this.server = new grpc.Server({ ...channelOptions(), interceptors: [tellingRefusals(onRefused)] });
+  }
 
   /**
    * Listens at once, since the address is part of hello; calls are refused until `serve`.

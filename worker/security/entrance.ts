@@ -73,12 +73,15 @@ export async function enter(
 export class WorkerSecurity implements MemberSecurity {
   readonly trust: Trust;
   readonly #refusals: RefusalLog;
+  readonly #count: (code: string) => void;
   #revoked: ReadonlySet<string> = new Set();
   #gate: Gate | null = null;
 
-  constructor(trust: Trust, log: (refusal: object) => void) {
+  /** @param log hears of some refusals, `count` of the code of each */
+  constructor(trust: Trust, log: (refusal: object) => void, count: (code: string) => void = () => {}) {
     this.trust = trust;
     this.#refusals = new RefusalLog(log);
+    this.#count = count;
   }
 
   gate(members: Server): Gate {
@@ -87,7 +90,10 @@ export class WorkerSecurity implements MemberSecurity {
       members,
       strangers: null,
       isRevoked: (peer) => isRevoked(this.#revoked, peer),
-      onRefused: (refusal) => this.#refusals.add(refusal),
+      onRefused: (refusal) => {
+        this.#refusals.add(refusal);
+        this.#count(refusal.code);
+      },
     });
     return this.#gate;
   }

@@ -11,6 +11,7 @@ import { type Credentials, Trust } from "../../shared/security/trust.ts";
 import { version } from "../../shared/version.ts";
 
 const DIAL_MILLIS = 5000;
+const LEAVE_MILLIS = 500;
 const CALL_MILLIS = 10_000;
 const FIRST_PAUSE = 200;
 const LONGEST_PAUSE = 2000;
@@ -37,7 +38,8 @@ export function fetchAuthority(address: string, hash: string): Promise<Reached> 
     const socket = connect({ host, port, timeout: DIAL_MILLIS, ...options }, () => {
       const found = inChain(socket.getPeerX509Certificate(), hash);
       const localAddress = (socket.localAddress ?? "").replace(/^::ffff:(?=\d+\.)/i, "");
-      socket.destroy();
+      // Broken off, it would be a handshake that failed, there where those are counted.
+      socket.end().resume().setTimeout(LEAVE_MILLIS);
       if (found === null) reject(wrongAuthority(address));
       else resolve({ authority: found.toString(), localAddress });
     });
