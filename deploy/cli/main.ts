@@ -4,20 +4,24 @@ import { Command } from "commander";
 import { LockstepError } from "../../shared/errors.ts";
 import { version } from "../../shared/version.ts";
 import { cacheDirectory } from "../data/locations.ts";
-import { registerBench } from "./bench.ts";
-import { registerCoordinator } from "./coordinator.ts";
-import { registerData } from "./data.ts";
-import { registerDiff } from "./diff.ts";
-import { registerDoctor } from "./doctor.ts";
-import { registerEvaluate } from "./evaluate.ts";
-import { registerInject } from "./inject.ts";
-import { registerResume } from "./resume.ts";
-import { registerSetup } from "./setup.ts";
-import { registerStatus } from "./status.ts";
-import { registerToken } from "./token.ts";
-import { registerUp } from "./up.ts";
-import { registerWatch } from "./watch.ts";
-import { registerWorker } from "./worker.ts";
+
+/** By name, in the order of the help. What one command needs the others do not wait for. */
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  up: async () => (await import("./up.ts")).registerUp,
+  resume: async () => (await import("./resume.ts")).registerResume,
+  status: async () => (await import("./status.ts")).registerStatus,
+  watch: async () => (await import("./watch.ts")).registerWatch,
+  inject: async () => (await import("./inject.ts")).registerInject,
+  evaluate: async () => (await import("./evaluate.ts")).registerEvaluate,
+  diff: async () => (await import("./diff.ts")).registerDiff,
+  bench: async () => (await import("./bench.ts")).registerBench,
+  data: async () => (await import("./data.ts")).registerData,
+  setup: async () => (await import("./setup.ts")).registerSetup,
+  doctor: async () => (await import("./doctor.ts")).registerDoctor,
+  coordinator: async () => (await import("./coordinator.ts")).registerCoordinator,
+  worker: async () => (await import("./worker.ts")).registerWorker,
+  token: async () => (await import("./token.ts")).registerToken,
+};
 
 /** The command line: one file for each command; errors become one sentence and an exit code. */
 const program = new Command("lockstep")
@@ -28,24 +32,8 @@ const program = new Command("lockstep")
   .showHelpAfterError("(see lockstep --help)")
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
 
-for (const register of [
-  registerUp,
-  registerResume,
-  registerStatus,
-  registerWatch,
-  registerInject,
-  registerEvaluate,
-  registerDiff,
-  registerBench,
-  registerData,
-  registerSetup,
-  registerDoctor,
-  registerCoordinator,
-  registerWorker,
-  registerToken,
-]) {
-  register(program);
-}
+const name = process.argv[2] ?? "";
+for (const load of Object.hasOwn(COMMANDS, name) ? [COMMANDS[name]!] : Object.values(COMMANDS)) (await load())(program);
 for (const command of program.commands) command.exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
 
 try {
