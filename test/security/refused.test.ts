@@ -58,7 +58,7 @@ describe("what is refused is heard of by its code", () => {
 
   it("and counted under codes that the table names, and under no others", async () => {
     const config = {
-      ...{ runId: "r", recipe: { steps: 1, recipe: "quick", model: { name: "m" } } },
+      ...{ runId: "r", recipe: { steps: 1, shards: 1, recipe: "quick", model: { name: "m" } } },
       place: { workers: 1, minWorkers: 1, checkpoint: { everySteps: 1 } },
     } as unknown as Config;
     const run = new RunMetrics(config);
