@@ -2,10 +2,12 @@ import type { Config } from "../shared/config/schema.ts";
 import { LockstepError, sentenceOf } from "../shared/errors.ts";
 import { parseFault } from "../shared/faults/fault.ts";
 import { cacheDirectory } from "../shared/process/cache.ts";
-import { openLog } from "../shared/process/log.ts";
+import { openLog, openTerminalLog } from "../shared/process/log.ts";
 import { pagePlace } from "../shared/process/page-place.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
 import type { CoordinatorMessage, NatsAccess, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
+import type { LedgerEntry } from "../shared/protocol/trailer.ts";
+import { viewName } from "../shared/protocol/view.ts";
 import { reach } from "../shared/rpc/reach.ts";
 import { make } from "../shared/version.ts";
 import { Compute, type ComputeReady } from "./compute/compute.ts";
@@ -26,7 +28,9 @@ import { LockstepWorker } from "./worker.ts";
 /** The worker process: listen, dial, load, get ready, work, leave. */
 const identity = newIdentity();
 const { incarnation: self } = identity;
-const log = openLog(2, { part: "worker", incarnation: self });
+const log = process.stderr.isTTY
+  ? openTerminalLog((line) => process.stderr.write(line))
+  : openLog(2, { part: "worker", incarnation: self });
 
 async function run(): Promise<void> {
   const options = parseWorkerOptions(process.argv.slice(2));
@@ -55,6 +59,7 @@ async function run(): Promise<void> {
   let loading = false;
   let loaded: ComputeReady | null = null;
   let ended = false;
+  let said = "";
   let trace: TraceHandOver | null = null;
   const early = new EarlyFaults();
 
@@ -164,7 +169,10 @@ async function run(): Promise<void> {
         send: (message) => session.send(message),
         fetchCheckpoint: (tip, bytes) => fetchCheckpoint(() => session.channel, config.runId, tip, bytes),
         deliverPredictions: (batch, result) => pushPredictions(() => session.channel, config.runId, batch, result),
-        onFinal: (entry) => pages.onFinal(entry, self),
+        onFinal: (entry) => {
+          pages.onFinal(entry, self);
+          sayShards(entry);
+        },
         onExit: (reason, crashed) => {
           if (crashed) process.stderr.write(`${reason}\n`);
           void end(crashed ? 1 : 0, reason);
@@ -182,6 +190,15 @@ async function run(): Promise<void> {
     early.handTo(worker.faults);
     pages.attach(worker, config, options.name, nats);
     sayReady();
+  }
+
+  /** Whoever started it wants to know that it works, and on what. */
+  function sayShards({ step, view, shards }: LedgerEntry): void {
+    const own = shards.filter(({ by }) => by === self).map(({ shard }) => shard);
+    const text = own.length === 0 ? "has no shards" : `computes shards ${own[0]} to ${own.at(-1)} of ${shards.length}`;
+    if (text === said) return;
+    said = text;
+    log.info({ view: viewName(view), step }, text);
   }
 
   /** On every stream: a coordinator that takes over may not know it, and one that was away has not heard it. */

@@ -14,6 +14,19 @@ export function openLog(to: number | string, base: Readonly<Record<string, unkno
   return pino({ base }, new PatientLines(typeof to === "number" ? to : openSync(to, "a", 0o644)));
 }
 
+/** The same for whoever sits at a terminal: a line is the time of day, what happened and what belongs to it. */
+export const openTerminalLog = (write: (line: string) => unknown): Logger =>
+  pino({ base: null }, { write: (line: string) => void write(`${sentenceOfLine(line)}\n`) });
+
+function sentenceOfLine(line: string): string {
+  const { time, msg, level: _, ...facts } = JSON.parse(line) as Record<string, unknown>;
+  const texts = Object.entries(facts)
+    .filter(([, value]) => value !== null && value !== "" && typeof value !== "boolean")
+    .map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`);
+  const when = new Date(Number(time)).toTimeString().slice(0, 8);
+  return `${when}  ${String(msg)}${texts.length === 0 ? "" : `: ${texts.join(", ")}`}`;
+}
+
 class PatientLines {
   readonly #descriptor: number;
   #waiting: Buffer[] = [];

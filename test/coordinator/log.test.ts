@@ -1,7 +1,7 @@
 import { readFileSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test, vi } from "vitest";
-import { openLog } from "../../shared/process/log.ts";
+import { openLog, openTerminalLog } from "../../shared/process/log.ts";
 import { noRoom } from "./simulated-checkpoints.ts";
 import { temporary } from "./support.ts";
 
@@ -39,4 +39,15 @@ test("a log on a full disk ends no process, and says what it lacks when there is
   // The line that had been begun is whole, then the newest ones follow.
   expect(lines.slice(1, 4).map(({ i }) => i)).toEqual([0, 502, 503]);
   unlinkSync(file);
+});
+
+test("whoever sits at a terminal reads sentences", () => {
+  const lines: string[] = [];
+  const log = openTerminalLog((line) => lines.push(line));
+  log.info({ connected: true }, "dialled the coordinator");
+  log.warn({ view: "1.2", step: 7, why: "", peers: ["a"] }, "computes shards 0 to 3 of 8");
+  expect(lines.map((line) => line.replace(/^\d\d:\d\d:\d\d/, "12:34:56"))).toEqual([
+    "12:34:56  dialled the coordinator\n",
+    '12:34:56  computes shards 0 to 3 of 8: view 1.2, step 7, peers ["a"]\n',
+  ]);
 });
