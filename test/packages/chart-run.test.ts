@@ -1,0 +1,150 @@
+import { chmodSync, existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { Authority } from "../../coordinator/security/authority.ts";
+import { writeSynthetic } from "../../deploy/data/synthetic.ts";
+import { linesOf, SMALL_SET, summaryOf } from "../up/runs.ts";
+import { type Scratch, scratch } from "../up/support.ts";
+import { find, helm, render, workload } from "./chart.ts";
+import { hindrance, Pods } from "./pods.ts";
+
+/** Half a minute of a quiet machine with two cores, so that it is asked for. */
+const asked = process.env.LOCKSTEP_CHART_RUN !== undefined;
+const why = !asked ? "LOCKSTEP_CHART_RUN is not set" : helm === null ? "helm is not installed" : hindrance();
+
+let place: Scratch;
+beforeAll(async () => {
+  place = scratch();
+  await writeSynthetic(join(place.path, "set"), SMALL_SET);
+  chmodSync(join(place.path, "set"), 0o755);
+});
+afterAll(() => place[Symbol.dispose]());
+
+/** Asks pages as Prometheus does, with what the chart's Secret gives it. */
+const ASK = `
+const [url, name, token, ca] = process.argv.slice(1);
+require("https").get(url, { ca, servername: name, headers: token === "" ? {} : { authorization: "Bearer " + token } }, (reply) => {
+  let body = ""; reply.on("data", (data) => (body += data)); reply.on("end", () => console.log(JSON.stringify({ status: reply.statusCode, body })));
+});`;
+
+describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? "" : ` (skipped: ${why})`}`, () => {
+  it("train, tell probes and Prometheus, drain on SIGTERM, go on after the coordinator's restart, and stay with their report", {
+    timeout: 300_000,
+  }, async () => {
+    const objects = render({
+      ...{
+        "data.existingClaim": "set",
+        "workers.env[0].name": "LOCKSTEP_SHARD_DELAY",
+        "workers.env[0].value": "x-lockstep-workers-a:40",
+      },
+      ...{ "run.options.batch": 40, "run.options.steps": 24, "run.options.seed": 7, "run.options.shards": 4 },
+      ...{ "run.place.evaluation.batch": 10, "run.place.evaluation.examined": 0, "monitoring.scrapeConfig": true },
+    });
+    const [ruling, working] = (["coordinator", "workers"] as const).map(
+      (part) => workload(objects, part).template.spec.containers[0],
+    );
+    const { stringData } = find(objects, "Secret", "x-lockstep-security");
+    const pods = new Pods(objects, join(place.path), 3, { set: join(place.path, "set") });
+    onTestFinished(() => pods.remove());
+    const out = join(pods.claim("state"), "run");
+    const file = join(out, "steps.ndjson");
+    const steps = () => (existsSync(file) ? readFileSync(file, "utf8").split("\n").length - 1 : 0);
+    let coordinator = pods.start("coordinator", "x-lockstep-coordinator-0", 0);
+    let stays = pods.start("workers", "x-lockstep-workers-a", 1);
+    const leaves = pods.start("workers", "x-lockstep-workers-b", 2);
+    await coordinator.until(() => steps() > 2);
+
+    for (const probe of [ruling!.startupProbe, ruling!.readinessProbe, ruling!.livenessProbe])
+      expect(coordinator.holds(probe, pods.address(0)), coordinator.said).toBe(true);
+    for (const probe of [working!.startupProbe, working!.readinessProbe, working!.livenessProbe])
+      expect(leaves.holds(probe, pods.address(2)), leaves.said).toBe(true);
+    const ask = (url: string, name: string, token = stringData!["http-token"]!) => {
+      const { stdout, stderr } = pods.at(0, [process.execPath, "-e", ASK, url, name, token, stringData!["ca.pem"]!]);
+      if (stdout === "") throw new Error(stderr);
+      return JSON.parse(stdout) as { status: number; body: string };
+    };
+    const targets = `https://${pods.address(0)}:7430/targets`;
+    expect(ask(targets, "coordinator.lockstep", "").status).toBe(401);
+    const [own, ...workers] = JSON.parse(ask(targets, "coordinator.lockstep").body) as {
+      targets: string[];
+      labels: object;
+    }[];
+    expect(own!.targets).toEqual(["x-lockstep-coordinator.lab.svc:7430"]);
+    expect(workers).toMatchObject([
+      { targets: [`${pods.address(1)}:7430`], labels: { worker: "x-lockstep-workers-a", host: "node-1" } },
+      { targets: [`${pods.address(2)}:7430`], labels: { worker: "x-lockstep-workers-b", host: "node-2" } },
+    ]);
+    expect(ask(`https://${workers[1]!.targets[0]}/metrics`, "worker.lockstep").body).toContain("lockstep_images_total");
+
+    leaves.signal("SIGTERM");
+    expect(await leaves.ended, leaves.said).toBe(0);
+    expect(linesOf(out, "events.ndjson")).toContainEqual(
+      expect.objectContaining({ type: "worker", name: "x-lockstep-workers-b", change: "left" }),
+    );
+    coordinator.signal("SIGTERM");
+    expect(await coordinator.ended, coordinator.said).toBe(130);
+    expect(await stays.ended, stays.said).toBe(0);
+    expect(steps()).toBeLessThan(24);
+
+    coordinator = pods.start("coordinator", "x-lockstep-coordinator-0", 0);
+    stays = pods.start("workers", "x-lockstep-workers-a", 1);
+    expect(await stays.ended, stays.said).toBe(0);
+    await coordinator.until(() => coordinator.said.includes("The run is over"));
+    expect(summaryOf(out)).toMatchObject({
+      outcome: "done",
+      steps: 24,
+      failuresSurvived: 0,
+      samplesPerEpochExact: true,
+    });
+    expect(coordinator.holds(ruling!.livenessProbe, pods.address(0))).toBe(true);
+    expect(coordinator.holds(ruling!.readinessProbe, pods.address(0))).toBe(false);
+    const report = coordinator.exec([
+      "tar",
+      "-C",
+      "/var/lib/lockstep/run",
+      "-cf",
+      "-",
+      "report",
+      "model",
+      "summary.json",
+    ]);
+    expect(report.status, report.stderr).toBe(0);
+    expect(report.stdout).toContain("report/report.html");
+    expect(coordinator.exec(["touch", "/opt/lockstep/x"]).status).not.toBe(0);
+    coordinator.signal("SIGTERM");
+    expect(await coordinator.ended, coordinator.said).toBe(0);
+  });
+
+  it("do so with certificates of one's own, which name hosts", { timeout: 300_000 }, async () => {
+    const { authority } = await Authority.create("of the house");
+    const service = (name: string) => `${name}.lab.svc`;
+    const secret = async (name: string, hosts: string[]) => {
+      // Its role and name say nothing here; only its hosts do.
+      const { certificate, key } = await authority.equip({ role: "nats", name, hosts }, 3_600_000);
+      const stringData = { "ca.crt": authority.certificate, "tls.crt": certificate, "tls.key": key };
+      return { apiVersion: "v1", kind: "Secret", metadata: { name }, stringData };
+    };
+    const objects = [
+      ...render({
+        ...{
+          "security.certificates.coordinator": "a",
+          "security.certificates.workers": "b",
+          "workers.kind": "StatefulSet",
+        },
+        ...{ "data.existingClaim": "set", "run.options.batch": 40, "run.options.steps": 6, "run.options.shards": 4 },
+        ...{ "run.options.eval": false, "run.options.seed": 7, "run.name": "own" },
+      }),
+      await secret("a", [service("x-lockstep-coordinator")]),
+      await secret("b", [service("*.x-lockstep-workers")]),
+    ];
+    const pods = new Pods(objects, place.path, 3, { set: join(place.path, "set") });
+    onTestFinished(() => pods.remove());
+    const coordinator = pods.start("coordinator", "x-lockstep-coordinator-0", 0);
+    const workers = [0, 1].map((n) => pods.start("workers", `x-lockstep-workers-${n}`, n + 1));
+    await coordinator.until(() => coordinator.said.includes("The run is over"));
+    for (const worker of workers) expect(await worker.ended, worker.said).toBe(0);
+    expect(summaryOf(join(pods.claim("state"), "own"))).toMatchObject({ outcome: "done", steps: 6, workers: 2 });
+    coordinator.signal("SIGTERM");
+    expect(await coordinator.ended, coordinator.said).toBe(0);
+  });
+});
