@@ -81,8 +81,8 @@ const wrap = ({ kind, ...body }: { readonly kind: string; readonly [field: strin
 
 function unwrap(envelope: Envelope): { kind: string; [field: string]: unknown } {
   const { kind } = envelope;
-  const body = kind === undefined ? undefined : envelope[kind];
-  if (kind === undefined || typeof body !== "object" || body === null) throw malformed("it has no content");
+  const body = typeof kind === "string" ? envelope[kind] : undefined;
+  if (typeof kind !== "string" || typeof body !== "object" || body === null) throw malformed("it has no content");
   return { ...body, kind };
 }
 

@@ -194,6 +194,8 @@ describe("what does not fit", () => {
       decode(Session.requestSerialize({ heartbeat: {} })),
       // Field 99 of the oneof, which this version does not know.
       decode(Buffer.from([0x9a, 0x06, 0x00])),
+      // Found by fuzzing: a kind that cannot be made a property's name.
+      { kind: { toString: true } as never },
     ];
     for (const envelope of malformed) expect(refusal(() => parseWorkerMessage(envelope))).toBe("LS_MALFORMED");
     const welcome = wireCoordinatorMessage({ kind: "welcome", term: 1, config: configForTests, fingerprint: null });
