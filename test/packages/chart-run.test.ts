@@ -37,7 +37,7 @@ describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? ""
         "workers.env[0].name": "LOCKSTEP_SHARD_DELAY",
         "workers.env[0].value": "x-lockstep-workers-a:40",
       },
-      ...{ "run.options.batch": 40, "run.options.steps": 24, "run.options.seed": 7, "run.options.shards": 4 },
+      ...{ "run.options.batch": 40, "run.options.steps": 36, "run.options.seed": 7, "run.options.shards": 4 },
       ...{ "run.place.evaluation.batch": 10, "run.place.evaluation.examined": 0, "monitoring.scrapeConfig": true },
     });
     const [ruling, working] = (["coordinator", "workers"] as const).map(
@@ -81,10 +81,21 @@ describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? ""
     expect(linesOf(out, "events.ndjson")).toContainEqual(
       expect.objectContaining({ type: "worker", name: "x-lockstep-workers-b", change: "left" }),
     );
+    const status = coordinator.exec(["lockstep", "status", "/var/lib/lockstep/run"]);
+    expect(status.stdout, status.stderr).toContain("x-lockstep-workers-a");
+
+    // Killed, as its node may be: the worker keeps its state, and goes on by it.
+    coordinator.signal("SIGKILL");
+    await coordinator.ended;
+    const before = steps();
+    coordinator = pods.start("coordinator", "x-lockstep-coordinator-0", 0);
+    await coordinator.until(() => steps() > before + 1);
+    expect(stays.over, stays.said).toBe(false);
+
     coordinator.signal("SIGTERM");
     expect(await coordinator.ended, coordinator.said).toBe(130);
     expect(await stays.ended, stays.said).toBe(0);
-    expect(steps()).toBeLessThan(24);
+    expect(steps()).toBeLessThan(36);
 
     coordinator = pods.start("coordinator", "x-lockstep-coordinator-0", 0);
     stays = pods.start("workers", "x-lockstep-workers-a", 1);
@@ -92,7 +103,7 @@ describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? ""
     await coordinator.until(() => coordinator.said.includes("The run is over"));
     expect(summaryOf(out)).toMatchObject({
       outcome: "done",
-      steps: 24,
+      steps: 36,
       failuresSurvived: 0,
       samplesPerEpochExact: true,
     });

@@ -187,6 +187,7 @@ function mountOf(
 export class Pod {
   readonly ended: Promise<number | null>;
   said = "";
+  over = false;
   readonly #child: ChildProcess;
   readonly #container: Container;
   readonly #env: Readonly<Record<string, string>>;
@@ -207,7 +208,12 @@ export class Pod {
     };
     child.stdout?.on("data", say);
     child.stderr?.on("data", say);
-    this.ended = new Promise((resolve) => child.once("close", (code) => resolve(code)));
+    this.ended = new Promise((resolve) =>
+      child.once("close", (code) => {
+        this.over = true;
+        resolve(code);
+      }),
+    );
   }
 
   signal(signal: NodeJS.Signals): void {
