@@ -27,6 +27,11 @@ require("https").get(url, { ca, servername: name, headers: token === "" ? {} : {
   let body = ""; reply.on("data", (data) => (body += data)); reply.on("end", () => console.log(JSON.stringify({ status: reply.statusCode, body })));
 });`;
 
+/** Is there a way? */
+const DIAL = `
+const socket = require("net").connect({ host: process.argv[1], port: Number(process.argv[2]) });
+socket.on("connect", () => process.exit(0)); socket.on("error", () => process.exit(1)); socket.setTimeout(2000, () => process.exit(1));`;
+
 describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? "" : ` (skipped: ${why})`}`, () => {
   it("train, tell probes and Prometheus, drain on SIGTERM, go on after the coordinator's restart, and stay with their report", {
     timeout: 300_000,
@@ -44,7 +49,7 @@ describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? ""
       (part) => workload(objects, part).template.spec.containers[0],
     );
     const { stringData } = find(objects, "Secret", "x-lockstep-security");
-    const pods = new Pods(objects, join(place.path), 3, { set: join(place.path, "set") });
+    const pods = new Pods(objects, place.path, { set: join(place.path, "set") });
     onTestFinished(() => pods.remove());
     const out = join(pods.claim("state"), "run");
     const file = join(out, "steps.ndjson");
@@ -59,7 +64,7 @@ describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? ""
     for (const probe of [working!.startupProbe, working!.readinessProbe, working!.livenessProbe])
       expect(leaves.holds(probe, pods.address(2)), leaves.said).toBe(true);
     const ask = (url: string, name: string, token = stringData!["http-token"]!) => {
-      const { stdout, stderr } = pods.at(0, [process.execPath, "-e", ASK, url, name, token, stringData!["ca.pem"]!]);
+      const { stdout, stderr } = pods.at(3, [process.execPath, "-e", ASK, url, name, token, stringData!["ca.pem"]!]);
       if (stdout === "") throw new Error(stderr);
       return JSON.parse(stdout) as { status: number; body: string };
     };
@@ -75,6 +80,30 @@ describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? ""
       { targets: [`${pods.address(2)}:7430`], labels: { worker: "x-lockstep-workers-b", host: "node-2" } },
     ]);
     expect(ask(`https://${workers[1]!.targets[0]}/metrics`, "worker.lockstep").body).toContain("lockstep_images_total");
+
+    // Whoever is neither of the run nor Prometheus gets nowhere, and the run's pods reach nobody else.
+    const reaches = (node: number, to: number, port: number) =>
+      pods.at(node, [process.execPath, "-e", DIAL, pods.address(to), String(port)]).status === 0;
+    expect(reaches(3, 0, 7430)).toBe(true);
+    for (const [node, to, port] of [
+      ...([
+        [4, 0, 7400],
+        [4, 0, 7401],
+        [4, 0, 7430],
+        [4, 1, 7400],
+        [4, 1, 7430],
+        [3, 0, 7401],
+        [3, 1, 7400],
+      ] as const),
+      ...([
+        [0, 1, 7430],
+        [1, 2, 7430],
+        [1, 0, 7430],
+        [0, 3, 7400],
+        [1, 4, 443],
+      ] as const),
+    ])
+      expect(reaches(node, to, port), `${node} to ${to}:${port}`).toBe(false);
 
     leaves.signal("SIGTERM");
     expect(await leaves.ended, leaves.said).toBe(0);
@@ -148,7 +177,7 @@ describe.skipIf(why !== null)(`the chart's pods, as processes${why === null ? ""
       await secret("a", [service("x-lockstep-coordinator")]),
       await secret("b", [service("*.x-lockstep-workers")]),
     ];
-    const pods = new Pods(objects, place.path, 3, { set: join(place.path, "set") });
+    const pods = new Pods(objects, place.path, { set: join(place.path, "set") });
     onTestFinished(() => pods.remove());
     const coordinator = pods.start("coordinator", "x-lockstep-coordinator-0", 0);
     const workers = [0, 1].map((n) => pods.start("workers", `x-lockstep-workers-${n}`, n + 1));

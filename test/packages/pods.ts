@@ -2,10 +2,12 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { onPath } from "../../deploy/up/nats-program.ts";
 import { cacheDirectory } from "../../shared/process/cache.ts";
 import { Network } from "../hosts/network.ts";
 import { until } from "../up/support.ts";
 import { type Container, find, type KubernetesObject, type Probe, type Volume, workload } from "./chart.ts";
+import { firewallOf } from "./policies.ts";
 
 const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
 /** As the images have it. */
@@ -23,6 +25,7 @@ export function hindrance(): string | null {
     encoding: "utf8",
   });
   if (tried.error !== undefined || tried.status !== 0) return "mounts of one's own and setpriv (they take root)";
+  if (onPath("iptables") === null) return "iptables is not installed";
   return Network.hindrance();
 }
 
@@ -38,18 +41,27 @@ export class Pods {
   readonly #claims: Readonly<Record<string, string>>;
   readonly #running = new Set<Pod>();
 
-  /** @param claims directories for claims, by name; those that the objects make themselves come to lie in `scratch` */
-  constructor(
-    objects: readonly KubernetesObject[],
-    scratch: string,
-    nodes: number,
-    claims: Readonly<Record<string, string>>,
-  ) {
+  /**
+   * On the first node the coordinator runs, on the next two workers, on the fourth Prometheus, and on the fifth somebody else;
+   * what policies let through is all that gets through.
+   * @param claims directories for claims, by name; those that the objects make themselves come to lie in `scratch`
+   */
+  constructor(objects: readonly KubernetesObject[], scratch: string, claims: Readonly<Record<string, string>>) {
     this.#objects = objects;
     this.#scratch = scratch;
     this.#claims = claims;
     chmodSync(scratch, 0o755);
-    this.#network = Network.make(nodes);
+    const [ruling, working] = (["coordinator", "workers"] as const).map(
+      (part) => workload(objects, part).template.metadata,
+    );
+    const labels = [ruling!.labels, working!.labels, working!.labels, { "app.kubernetes.io/name": "prometheus" }, {}];
+    this.#network = Network.make(labels.length);
+    const peers = labels.map((one, node) => ({ labels: one, address: this.address(node) }));
+    for (const [node, peer] of peers.entries())
+      for (const rule of firewallOf(objects, peer, peers)) {
+        const { status, stderr } = this.at(node, ["iptables", "-w", ...rule]);
+        if (status !== 0) throw new Error(`iptables ${rule.join(" ")}: ${stderr}`);
+      }
   }
 
   /** Where a claim of the coordinator's StatefulSet lies. */

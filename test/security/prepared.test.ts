@@ -3,8 +3,11 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { adoptPrepared, prepareSecurity } from "../../coordinator/security/prepared.ts";
+import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { parseLink } from "../../shared/security/join-link.ts";
 import { joinOnce } from "../../worker/security/obtain.ts";
+import { SMALL_SET } from "../up/runs.ts";
+import { lockstep } from "../up/support.ts";
 import { joiner, scratchDirectory, secured } from "./support.ts";
 
 const ADDRESS = "trainer.example:7401";
@@ -26,6 +29,21 @@ function messageOf(work: () => void): string {
     return (error as Error).message;
   }
 }
+
+describe("up --prepared", () => {
+  it("is refused where nothing is secured, or certificates are supplied", async () => {
+    const place = scratchDirectory();
+    await writeSynthetic(join(place, "data"), SMALL_SET);
+    const given = await prepared();
+    const up = (...more: string[]) =>
+      lockstep(["up", "--data", join(place, "data"), "--out", join(place, "run"), "--prepared", given, ...more]);
+    const [open, supplied] = [up(), up("--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c")];
+    expect((await open.ended).code, open.err()).toBe(2);
+    expect(open.err()).toContain("--prepared is for runs that are secured");
+    expect((await supplied.ended).code, supplied.err()).toBe(2);
+    expect(supplied.err()).toContain("--prepared is for runs without certificates of your own");
+  });
+});
 
 describe("what is prepared for a run", () => {
   it("is its owner's alone, and leads to the address", async () => {
