@@ -253,6 +253,20 @@ export function finishIfDue(turn: Turn): void {
 const finishStopped = (turn: Turn): void => finish(turn, { kind: "stopped", reason: turn.state.stopping ?? "stopped" });
 
 /**
+ * A run that is to stop does not wait for workers that have left by themselves: what they knew is the checkpoint for which they
+ * stayed. Nor for any where nothing is beyond the checkpoint. Those that were lost may still bring steps.
+ * @returns whether it has ended
+ */
+export function stopIfDeserted(turn: Turn): boolean {
+  const { state } = turn;
+  if (state.stopping === null || [...state.workers.values()].some((worker) => !worker.evicted)) return false;
+  const kept = (state.checkpoint?.step ?? 0) === (state.ledger?.step ?? 0);
+  if (!kept && lastLeavers(state).length === 0) return false;
+  finishStopped(turn);
+  return true;
+}
+
+/**
  * Members that can come to rest. A joiner that was not level when the steps ended never will; one that was is a witness
  * of the last update, so that it is waited for as long as a worker may be silent.
  */

@@ -21,6 +21,7 @@ import {
   onEvaluated,
   onSnapshot,
   restingDiffer,
+  stopIfDeserted,
 } from "./finish.ts";
 import { endIfBehind } from "./gap.ts";
 import { endIfNotFinite } from "./not-finite.ts";
@@ -105,7 +106,10 @@ function handle(turn: Turn, event: MachineEvent): void {
 function decide(turn: Turn): void {
   const { state } = turn;
   if (endIfNotFinite(turn) || endIfBehind(turn) || endAtBest(turn)) return;
-  if (state.change !== null) return tryInstall(turn);
+  if (state.change !== null) {
+    if (!stopIfDeserted(turn)) tryInstall(turn);
+    return;
+  }
   if (state.installed === null) return formIfDue(turn);
   if (restingDiffer(turn)) return startChange(turn, "states differ at rest");
   planIfDue(turn);

@@ -250,6 +250,34 @@ describe("leaving", () => {
     expect(waits(cluster).at(-1)).toBe("0 of at least 1 workers are there");
   });
 
+  test("a run that is stopped afterwards ends at once, with that checkpoint", () => {
+    for (const beyond of [0, 3]) {
+      const cluster = Cluster.of(["a"]);
+      leave(cluster);
+      cluster.machine.recent.set(0, tipAt(0));
+      cluster.message("a", { kind: "snapshot", tip: tipAt(0), bytes: 4 });
+      // It went on until it heard that it may go; those steps are done again.
+      cluster.machine.ledger = tipAt(beyond);
+      cluster.feed({ kind: "checkpointStored", tip: tipAt(0) });
+      expect(outcome(cluster)).toBeUndefined();
+      cluster.feed({ kind: "stop", reason: "terminated" });
+      expect(outcome(cluster)).toMatchObject({ outcome: { kind: "stopped", reason: "terminated" } });
+    }
+  });
+
+  test("one that has lost its workers waits for what they know beyond the checkpoint, and only then", () => {
+    const stopped = (checkpoint: number) => {
+      const cluster = new Cluster({ workers: 1 }, historyAt(40, { checkpoint: tipAt(checkpoint) }));
+      cluster.at = 40;
+      cluster.join("a");
+      cluster.die("a");
+      cluster.feed({ kind: "stop", reason: "terminated" });
+      return outcome(cluster);
+    };
+    expect(stopped(36)).toBeUndefined();
+    expect(stopped(40)).toMatchObject({ outcome: { kind: "stopped" } });
+  });
+
   test("on a full disk it goes after leaveTimeout, and the event says that its state was not kept", () => {
     const cluster = Cluster.of(["a"]);
     cluster.machine.recent.set(0, tipAt(0));

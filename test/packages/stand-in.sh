@@ -30,5 +30,5 @@ if ! podman image exists "docker.io/library/$base"; then
 fi
 arguments=()
 if [ -n "${PIP_INDEX_URL:-}" ]; then arguments+=(--build-arg "PIP_INDEX_URL=$PIP_INDEX_URL"); fi
-buildah build --format docker --isolation chroot --network host --pull-never "${arguments[@]}" \
+buildah build --layers --format docker --isolation chroot --network host --pull-never "${arguments[@]}" \
   --file "$root/deploy/images/Dockerfile" --target "$target" --tag "lockstep:$version-$target" "$root"
