@@ -79,7 +79,8 @@ export class Pods {
     return spawnSync(program!, args, { encoding: "utf8" });
   }
 
-  start(part: "coordinator" | "workers", name: string, node: number): Pod {
+  /** @param without environment of the container that this life of it does not get */
+  start(part: "coordinator" | "workers", name: string, node: number, without = ""): Pod {
     const { template, volumeClaimTemplates = [] } = workload(this.#objects, part);
     const [container] = template.spec.containers;
     const volumes = [
@@ -93,7 +94,7 @@ export class Pods {
     const env: Record<string, string> = { ...ENVIRONMENT };
     const fields: Readonly<Record<string, string>> = { "metadata.name": name, "spec.nodeName": `node-${node}` };
     for (const { name: variable, value, valueFrom } of container.env ?? [])
-      env[variable] = value ?? fields[valueFrom!.fieldRef.fieldPath]!;
+      if (variable !== without) env[variable] = value ?? fields[valueFrom!.fieldRef.fieldPath]!;
     const args = container.args.map((arg) => arg.replace(/\$\((\w+)\)/g, (_, variable: string) => env[variable]!));
     const script = [
       ...rootOf(this.#hosts()),
