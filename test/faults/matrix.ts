@@ -13,7 +13,8 @@ import { type QuietRun, quietRun } from "./quiet-run.ts";
  *
  *     npm run faults -- [--cells worker-1/kill@update,...] [--only TEXT] [--workers 3] [--network] [--keep]
  *
- * and faults of the network between hosts in namespaces (--network: these alone). Prints one line a cell. A run takes as many cells as it has steps for; a run that fails is played again cell by cell,
+ * and faults of the network between hosts in namespaces (--network: these alone, with
+ * --only those whose name has it). Prints one line a cell. A run takes as many cells as it has steps for; a run that fails is played again cell by cell,
  * each in a run of its own. Exits with 1 where a cell fails, after the line that repeats it.
  */
 const { values } = parseArgs({
@@ -93,7 +94,8 @@ async function network(): Promise<void> {
   if (hindrance !== null) return void say(`skipped: network faults, since this system refuses ${hindrance}`);
   const out = outOf(directory, "network");
   const quiet = await quietOf(LONG);
-  const failure = await playNetwork(quiet, NETWORK_CELLS, out, ({ name, skipped, seconds }) =>
+  const cells = NETWORK_CELLS.filter(({ name }) => name.includes(values.only));
+  const failure = await playNetwork(quiet, cells, out, ({ name, skipped, seconds }) =>
     say(`${skipped ? "skipped" : "ok     "} ${name}  ${skipped ? "no such queue here" : `${seconds.toFixed(1)} s`}`),
   );
   if (failure === null) return tidy(out);

@@ -155,6 +155,11 @@ export class HostsRun {
     return outcomes;
   }
 
+  /** How often the coordinator has refused something so far, by its code. */
+  refusals(): Readonly<Record<string, number>> {
+    return JSON.parse(this.#runOn(RULER, "test/security/refusals-main.js", [this.#out])) as Record<string, number>;
+  }
+
   /** Exit codes of all processes, by their names. @throws NotSeen where one does not end */
   async ended(): Promise<Readonly<Record<string, number | null>>> {
     const all = [...this.#children];

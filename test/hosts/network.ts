@@ -10,6 +10,8 @@ export class Network {
   /** What each host may send, in kilobits a second; null: what the machine can. */
   readonly #rate: number | null;
 
+  readonly #filters = new Set<number>();
+
   private constructor(hosts: number, rate: number | null) {
     this.#hosts = hosts;
     this.#rate = rate;
@@ -83,9 +85,13 @@ export class Network {
     if (wrong !== null) throw new Error(wrong);
   }
 
-  /** What a host sends is lost now and then. False where the system has no such queue. */
+  /** What a host sends is lost now and then. False where the system has neither such a queue nor such a filter. */
   drop(host: number, percent: number): boolean {
-    return this.#queue(host, "replace", "netem", "loss", `${percent}%`) === null;
+    if (this.#queue(host, "replace", "netem", "loss", `${percent}%`) === null) return true;
+    // Where it arrives: the sender would be told of what its own filter drops.
+    const chance = ["-m", "statistic", "--mode", "random", "--probability", String(percent / 100)];
+    const rule = ["-A", "INPUT", "-s", this.address(host), ...chance, "-j", "DROP"];
+    return this.#others(host).every((other) => this.#filter(other, ...rule) === null);
   }
 
   /** All is well again. */
@@ -98,6 +104,7 @@ export class Network {
       }
       this.#queue(host, "del");
       this.#limit(host);
+      if (this.#filters.has(host)) this.#filter(host, "-F", "INPUT");
     }
   }
 
@@ -108,6 +115,13 @@ export class Network {
 
   #others(host: number): number[] {
     return Array.from({ length: this.#hosts }, (_, other) => other).filter((other) => other !== host);
+  }
+
+  /** What went wrong; null: nothing. */
+  #filter(host: number, ...change: readonly string[]): string | null {
+    this.#filters.add(host);
+    const [program, ...args] = this.on(host, ["iptables", ...change]);
+    return run(program!, args);
   }
 
   /** Changes the queue through which a host sends. What went wrong; null: nothing. */

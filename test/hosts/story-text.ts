@@ -6,7 +6,10 @@ import { summaryOf } from "../up/runs.ts";
 import type { Told } from "./story.ts";
 
 /** What came of a story, as tables. */
-export function storyText({ imagesPerSecond, pauses, attacks, caches, out, failure }: Told, quiet: Bits): string {
+export function storyText(
+  { imagesPerSecond, pauses, attacks, refusals, caches, out, failure }: Told,
+  quiet: Bits,
+): string {
   const figure = (value: number | null, unit: string) => (value === null ? "not seen" : `${Math.round(value)} ${unit}`);
   const { before, after } = imagesPerSecond;
   const rise = before === null || after === null ? "" : ` (${(after / before).toFixed(2)} times)`;
@@ -18,6 +21,10 @@ export function storyText({ imagesPerSecond, pauses, attacks, caches, out, failu
     ...Object.entries(caches).map(([worker, cache]) => `fetched by ${worker}  ${fetchedText(cache)}`),
     "",
     ...attacks.map(({ name, outcome, held }) => `${held ? "refused" : "GOT IN "}  ${name.padEnd(52)} ${outcome}`),
+    "",
+    `counted by the coordinator: ${Object.entries(refusals)
+      .map(([code, count]) => `${code} ${count}`)
+      .join(", ")}`,
   ];
   if (failure !== null) return lines.join("\n");
   const bits = summaryOf(out) as unknown as Bits;

@@ -41,6 +41,15 @@ test.skipIf(hindrance !== null)(
     });
     expect(told.failure, said.join("\n")).toBeNull();
     expect(told.attacks.filter(({ held }) => !held)).toEqual([]);
+    // And counted, each kind by what it is.
+    const kinds = [
+      "LS_PLAIN_TEXT",
+      "LS_UNKNOWN_AUTHORITY",
+      "LS_TOKEN_EXPIRED",
+      "LS_NOT_ALLOWED",
+      "LS_WRONG_INCARNATION",
+    ];
+    expect(Object.keys(told.refusals)).toEqual(expect.arrayContaining(kinds));
     expect(summaryOf(told.out)).toMatchObject({ failuresSurvived: 1, samplesPerEpochExact: true });
     for (const cache of Object.values(told.caches)) {
       const folder = join(cache, "data");

@@ -43,6 +43,8 @@ export interface Told {
   readonly imagesPerSecond: { readonly before: number | null; readonly after: number | null };
   readonly pauses: Readonly<Record<"join" | "drain" | "cut", number | null>>;
   readonly attacks: readonly Outcome[];
+  /** What the coordinator counted meanwhile. */
+  readonly refusals: Readonly<Record<string, number>>;
   /** Where each worker keeps the images that it fetched. */
   readonly caches: Readonly<Record<string, string>>;
   readonly out: string;
@@ -75,6 +77,7 @@ export async function playStory(options: StoryOptions): Promise<Told> {
   const caches = Object.fromEntries(HOSTS.map((worker) => [worker, join(directory, `cache-${worker}`)]));
   const at = { join: 0, drain: 0, cut: 0 };
   let attacks: readonly Outcome[] = [];
+  let refusals: Told["refusals"] = {};
   let failure: string | null = null;
   try {
     await play();
@@ -87,7 +90,7 @@ export async function playStory(options: StoryOptions): Promise<Told> {
     network.remove();
     for (const share of shares.values()) share.remove();
   }
-  return { ...figures(run.history()), attacks, caches, out, failure };
+  return { ...figures(run.history()), attacks, refusals, caches, out, failure };
 
   async function play(): Promise<void> {
     const nobody = ["--workers", "2", "--no-local-workers", "--listen", network.address(0)];
@@ -110,6 +113,7 @@ export async function playStory(options: StoryOptions): Promise<Told> {
     const views = run.events().filter(({ type }) => type === "view").length;
     const before = run.step;
     attacks = await run.intrude(INTRUDER, quick);
+    refusals = run.refusals();
     const held = attacks.filter((attack) => attack.held).length;
     tell(
       `an intruder at ${network.address(INTRUDER)} tried ${attacks.length} attacks: ${held} refused as they must be`,
