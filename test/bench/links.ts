@@ -48,6 +48,7 @@ interface Row {
   readonly cpu: Spread;
 }
 
+/** Of fast links; slow ones have fewer steps as well. */
 const WARM_UP = 2;
 const BARE_TRIES = 3;
 const numbers = (text: string) => text.split(",").map(Number);
@@ -68,13 +69,15 @@ async function measureOn(network: Network, hosts: number, link: Link, wire: Wire
   const members = await Hosts.start(network, { hosts, bytes, wire, secured, delayMillis });
   try {
     const slept = await members.sleep(5, compute);
-    const trained = (await members.train(WARM_UP + link.steps, compute)).map((steps) => steps.slice(WARM_UP));
+    const warmUp = Math.min(WARM_UP, link.steps - 2);
+    const trained = (await members.train(warmUp + link.steps, compute)).map((steps) => steps.slice(warmUp));
     const each = Array.from({ length: link.steps }, (_, step) => trained.map((steps) => steps[step]!));
     const slowest = (of: (step: (typeof each)[number][number]) => number) =>
       spreadOf(each.map((steps) => Math.max(...steps.map(of))));
     const bytesSent = spreadOf(trained.flatMap((steps) => steps.map((step) => step.bytesSent))).median;
     const bare: number[] = [];
-    for (let n = 0; n < BARE_TRIES; n++) bare.push(await members.raw(Math.ceil(bytesSent / (hosts - 1))));
+    for (let n = 0; n < Math.min(BARE_TRIES, link.steps - 1); n++)
+      bare.push(await members.raw(Math.ceil(bytesSent / (hosts - 1))));
     const ceiling = spreadOf(slept.flat()).median;
     const step = slowest(({ stepMillis }) => stepMillis);
     const limit = linkLimitMillis(link, bytesSent);

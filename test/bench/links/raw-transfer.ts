@@ -1,11 +1,13 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 
 const PIECE = Buffer.alloc(1 << 20, 1);
 
 /** The bytes of an exchange over bare TCP connections, one to each peer and back: what the links carry here at best. */
 export class RawTransfer {
+  #server: Server | null = null;
+  readonly #sockets: Socket[] = [];
   readonly #outgoing: Socket[] = [];
   #incoming = 0;
   #received = 0;
@@ -14,6 +16,7 @@ export class RawTransfer {
   /** @returns the port that peers dial */
   async listen(host: string): Promise<number> {
     const server = createServer((socket) => {
+      this.#sockets.push(socket);
       this.#incoming += 1;
       socket.on("data", (bytes) => {
         this.#received += bytes.length;
@@ -22,6 +25,7 @@ export class RawTransfer {
       socket.on("error", () => {});
       this.#onBytes();
     });
+    this.#server = server;
     server.listen(0, host);
     await once(server, "listening");
     return (server.address() as AddressInfo).port;
@@ -35,6 +39,11 @@ export class RawTransfer {
       this.#outgoing.push(socket);
     }
     await this.#until(() => this.#incoming === peers.length);
+  }
+
+  close(): void {
+    this.#server?.close();
+    for (const socket of [...this.#sockets, ...this.#outgoing]) socket.destroy();
   }
 
   /** Sends so many bytes to every peer and gets as many from each; milliseconds from the moment in which all are ready. */
