@@ -138,6 +138,14 @@ describe("the compose files", () => {
   });
 });
 
+it("Prometheus is told that the token is a bearer's: its discovery of version 2.42 does not know it otherwise", () => {
+  for (const file of [`${HERE}/prometheus.yml`, "deploy/prometheus/kubernetes.yml", "deploy/prometheus/README.md"]) {
+    const asked = read(file).match(/authorization: .*/g) ?? [];
+    expect(asked.length).toBeGreaterThan(2);
+    for (const line of asked) expect(line, file).toMatch(/type: Bearer, credentials_file: /);
+  }
+});
+
 const promtool = onPath("promtool");
 it.skipIf(promtool === null)(
   `Prometheus takes its configuration${promtool === null ? " (skipped: no promtool)" : ""}`,
