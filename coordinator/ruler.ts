@@ -5,6 +5,8 @@ import type { ModelFacts, WorkerMessage } from "../shared/protocol/messages.ts";
 import type { Incarnation } from "../shared/protocol/view.ts";
 import type { CheckpointStore } from "./checkpoints/store.ts";
 import type { Chronicle } from "./chronicle.ts";
+import { type Clock, SYSTEM_CLOCK } from "./clock.ts";
+import { Farewell } from "./farewell.ts";
 import { CoordinatorFaults } from "./faults.ts";
 import { step as advance } from "./machine/machine.ts";
 import {
@@ -36,20 +38,6 @@ export interface RulerParts {
   readonly calls?: WorkerCalls;
   readonly clock?: Clock;
 }
-
-/** Milliseconds on a monotonic clock, and what is done again and again until it is stopped. */
-export interface Clock {
-  now(): number;
-  every(millis: number, run: () => void): () => void;
-}
-
-const SYSTEM_CLOCK: Clock = {
-  now: () => performance.now(),
-  every: (millis, run) => {
-    const timer = setInterval(run, millis);
-    return () => clearInterval(timer);
-  },
-};
 
 /** A forked run whose checkpoints are all lost. */
 export const STATE_GONE = [
@@ -88,6 +76,7 @@ export class Ruler {
   #storing: Promise<void> = Promise.resolve();
   #pumping = false;
   #over = false;
+  readonly #farewell = new Farewell();
 
   constructor(parts: RulerParts) {
     this.#parts = parts;
@@ -149,6 +138,7 @@ export class Ruler {
   async conclude(sessions: RulerSessions, outcome: Outcome): Promise<Outcome> {
     this.#sessions = sessions;
     this.#over = true;
+    this.#farewell.begin(sessions, outcome);
     const { redialMax, heartbeatTimeout } = this.#parts.config.place.timing;
     await new Promise<void>((resolve) => {
       const stop = this.#clock.every(redialMax + heartbeatTimeout, () => {
@@ -169,7 +159,7 @@ export class Ruler {
     const { term } = this.state.settings;
     const { config } = this.#parts;
     this.#sessions!.send(hello.incarnation, { kind: "welcome", term, config, fingerprint: this.state.fingerprint });
-    if (this.#over) this.#sessions!.send(hello.incarnation, { kind: "release", reason: "the run is over" });
+    if (this.#over) this.#farewell.take(hello.incarnation);
     else this.feed({ kind: "hello", hello });
   }
 
@@ -383,6 +373,7 @@ export class Ruler {
     const message = outcome.kind === "done" ? "" : outcome.kind === "stopped" ? outcome.reason : outcome.message;
     const code = outcome.kind === "failed" ? outcome.code : null;
     await this.#parts.store.append([{ kind: "end", outcome: outcome.kind, message, code, time: Date.now() }]);
+    this.#farewell.begin(this.#sessions!, outcome);
     this.#settle?.resolve(outcome);
   }
 

@@ -5,7 +5,13 @@ import { cacheDirectory } from "../shared/process/cache.ts";
 import { openLog, openTerminalLog } from "../shared/process/log.ts";
 import { pagePlace } from "../shared/process/page-place.ts";
 import { exitWithParent } from "../shared/process/parent-watch.ts";
-import type { CoordinatorMessage, NatsAccess, Progress, WorkerMessage } from "../shared/protocol/messages.ts";
+import {
+  type CoordinatorMessage,
+  type NatsAccess,
+  type Progress,
+  RUN_FAILED,
+  type WorkerMessage,
+} from "../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../shared/protocol/trailer.ts";
 import { viewName } from "../shared/protocol/view.ts";
 import { reach } from "../shared/rpc/reach.ts";
@@ -76,6 +82,14 @@ async function run(): Promise<void> {
     process.exit(code);
   };
 
+  /** Whoever keeps the coordinator of a run that has failed starts it again; whoever keeps this worker is to do the same. */
+  const released = (reason: string) => {
+    // Beside its coordinator `up` looks after both.
+    const again = reason === RUN_FAILED && !options.join.endsWith(".json");
+    if (again) process.stderr.write("The run has failed; its coordinator says why. [LS_RUN_FAILED]\n");
+    return end(again ? 1 : 0, reason);
+  };
+
   const hello = (): WorkerMessage => ({
     kind: "hello",
     incarnation: self,
@@ -124,7 +138,7 @@ async function run(): Promise<void> {
       return session.send({ kind: "dialled", incarnation: message.incarnation, failure });
     }
     if (message.kind === "inject") return inject(message.fault);
-    if (message.kind === "release" && worker === null) return end(0, message.reason);
+    if (message.kind === "release" && worker === null) return released(message.reason);
     if (message.kind === "welcome" && worker === null && !loading) {
       loading = true;
       await load(message.config);
@@ -174,8 +188,9 @@ async function run(): Promise<void> {
           sayShards(entry);
         },
         onExit: (reason, crashed) => {
-          if (crashed) process.stderr.write(`${reason}\n`);
-          void end(crashed ? 1 : 0, reason);
+          if (!crashed) return void released(reason);
+          process.stderr.write(`${reason}\n`);
+          void end(1, reason);
         },
         log: (event, detail) => log.info(detail, event),
       },

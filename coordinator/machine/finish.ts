@@ -328,6 +328,7 @@ export function onEvaluated(turn: Turn, batch: number): void {
 export function finish(turn: Turn, outcome: Outcome): void {
   const { state } = turn;
   state.phase = "finished";
+  state.outcome = outcome;
   // The end is recorded first: workers that were let go would not come back to a coordinator that does not know of it.
   turn.actions.push({ kind: "finish", outcome });
   for (const worker of state.workers.values()) {

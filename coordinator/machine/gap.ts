@@ -1,3 +1,4 @@
+import { membersOf } from "./change.ts";
 import { finish } from "./finish.ts";
 import type { Turn } from "./state.ts";
 
@@ -15,7 +16,7 @@ export interface Gap {
  */
 export function endIfBehind(turn: Turn): boolean {
   const { gap, ledger, settings } = turn.state;
-  if (gap === null || turn.now - gap.since <= settings.timing.answerTimeout) return false;
+  if (gap === null || turn.now - gap.since <= settings.timing.answerTimeout || !isConfirmed(turn, gap)) return false;
   finish(turn, {
     kind: "failed",
     code: "LS_RECORDS_BEHIND",
@@ -24,4 +25,10 @@ export function endIfBehind(turn: Turn): boolean {
       "than those with which these workers began. Resume the run: it goes on with the newest checkpoint of these records.",
   });
   return true;
+}
+
+/** One worker reports for all, and may be mistaken: what most members say of themselves tells whether they have come so far. */
+function isConfirmed({ state }: Turn, { step }: Gap): boolean {
+  const heard = [...membersOf(state)].flatMap((incarnation) => state.workers.get(incarnation)?.progress ?? []);
+  return heard.filter((progress) => progress.step > step).length * 2 > heard.length;
 }

@@ -171,7 +171,8 @@ function onHello(turn: Turn, hello: Extract<WorkerMessage, { kind: "hello" }>): 
     notBefore: known?.notBefore ?? 0,
   };
   state.workers.set(hello.incarnation, worker);
-  if (state.phase === "finished") return send(turn, worker.incarnation, { kind: "release", reason: "the run is over" });
+  const { outcome } = state;
+  if (outcome !== null) return send(turn, worker.incarnation, { kind: "release", reason: outcome.kind });
   if (known === undefined) {
     say(turn, { type: "worker", change: "connected", worker: worker.incarnation, name: worker.name, why: "" });
   }
@@ -203,13 +204,8 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
       }
       return;
     case "answer":
-      if (
-        state.change !== null &&
-        state.change.id.term === message.id.term &&
-        state.change.id.number === message.id.number
-      ) {
+      if (state.change !== null && sameView(state.change.id, message.id))
         return onAnswer(turn, worker, message.standing);
-      }
       worker.standing = message.standing;
       if (!membersOf(state).has(worker.incarnation)) worker.free = true;
       return;
@@ -221,7 +217,7 @@ function onMessage(turn: Turn, worker: WorkerEntry, message: WorkerMessage): voi
     case "final":
       return ingest(turn, message.entries);
     case "mismatch":
-      if (state.change !== null || !isInstalled(state, message.view)) return;
+      if (state.change !== null || !sameView(state.installed?.id ?? null, message.view)) return;
       say(turn, {
         type: "mismatch",
         step: message.step,
@@ -400,6 +396,3 @@ function sayOverdue(turn: Turn, installed: View, progress: ReadonlyMap<Incarnati
   const whom = accused === null ? "its members" : nameOf(state, accused);
   waitFor(turn, `step ${Math.max(0, state.progressStep)} is not done yet: ${whom} must go on`);
 }
-
-const isInstalled = (state: MachineState, id: { readonly term: number; readonly number: number }) =>
-  state.installed?.id.term === id.term && state.installed.id.number === id.number;

@@ -237,6 +237,8 @@ export interface MachineState {
   root: string | null;
   stopping: string | null;
   phase: Phase;
+  /** Null until the run is finished. */
+  outcome: Outcome | null;
   /** Evaluation batches not yet given out, and those given out by batch. */
   evaluation: {
     readonly queue: number[];
@@ -294,7 +296,7 @@ export function createMachine(settings: Settings, history: History, now: number)
     fingerprint: history.fingerprint,
     root: history.root,
     stopping: null,
-    phase: "forming",
+    ...{ phase: "forming" as const, outcome: null },
     evaluation: null,
     validated: validatedUntil(settings, history),
     validating: null,

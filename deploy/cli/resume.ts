@@ -1,6 +1,5 @@
 import type { Command } from "commander";
 import { parseRunOptions } from "../../shared/config/options.ts";
-import { checkNetwork } from "../up/network-options.ts";
 import { prepareResume } from "../up/prepare-resume.ts";
 import { up } from "../up/up.ts";
 import { type HereOptions, hereOf, hereOptions, recipeOptions } from "./up.ts";
@@ -26,11 +25,6 @@ export function registerResume(program: Command): void {
     const options = parseRunOptions(typed);
     const fork = raw.fork === true;
     const here = { ...hereOf(raw), resumed: !fork };
-    const prepare = async () => {
-      const prepared = await prepareResume(run, options, fork);
-      checkNetwork(prepared.config.place.listen, here.network);
-      return prepared;
-    };
-    process.exitCode = await up(prepare, here);
+    process.exitCode = await up(() => prepareResume(run, options, fork, here.network), here);
   });
 }

@@ -119,7 +119,11 @@ export function joinOf(given: string, anywhere: boolean): string {
     return token === null && anywhere ? address : text;
   }
   const address = splitAddress(text.replace(/^\w+:\/\//, ""));
-  if (address === null) throw usage(`--join must be a link, host:port or an endpoints.json; it is "${text}".`);
+  if (address === null)
+    throw usage(
+      `--join must be a link, a file that holds one, host:port or an endpoints.json; it is "${text}", and no such file is there.`,
+      "See `npx lockstep worker --help`.",
+    );
   requireLoopback(address.host, anywhere);
   return hostPort(address.host, address.port);
 }

@@ -11,7 +11,7 @@ import { prepareResume } from "./prepare-resume.ts";
 import { Reaper } from "./reaper.ts";
 import { lockRun } from "./run-lock.ts";
 import { readSummary } from "./runs.ts";
-import { type UpOptions, up } from "./up.ts";
+import { printJson, type UpOptions, up } from "./up.ts";
 
 /** What one life of a run leaves to the next; `unconcluded`: trained to its end, and model or report are missing. */
 export type LeftOver = "unfinished" | "unconcluded" | "done";
@@ -35,18 +35,17 @@ export async function goOn(options: RunOptions, here: Omit<UpOptions, "resumed">
   if (!existsSync(join(directory, "config.json"))) return null;
   const { recipe, place } = readRunConfig(directory);
   const kind = leftOver(readSummary(directory), place.evaluation !== null);
-  if (kind === "unconcluded") return concludeAgain(directory);
-  if (kind === "done") {
-    process.stderr.write(`The run in ${directory} has reached its end.\n`);
-    return 0;
+  if (kind !== "unfinished") {
+    const code = kind === "unconcluded" ? await concludeAgain(directory) : 0;
+    if (kind === "done") process.stderr.write(`The run in ${directory} has reached its end.\n`);
+    if (here.json && code === 0) printJson({ type: "summary", ...readSummary(directory) });
+    return code;
   }
   const { out: _, recipe: named, ...rest } = options;
   // The same recipe by name is this run's own, whatever another machine would make of its "auto".
   const same = named === undefined || named === recipe.recipe;
-  return up(() => prepareResume(directory, same ? rest : { ...rest, recipe: named }, false), {
-    ...here,
-    resumed: true,
-  });
+  const given = same ? rest : { ...rest, recipe: named };
+  return up(() => prepareResume(directory, given, false, here.network), { ...here, resumed: true });
 }
 
 /** Model and report of a run whose end was cut off. @throws LockstepError LS_CONCLUSION, LS_RUN_LOCKED */

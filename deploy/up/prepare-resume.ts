@@ -8,6 +8,7 @@ import type { Config, Place, Recipe } from "../../shared/config/schema.ts";
 import { openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { configDifferences, differencesText } from "../diff/config-differences.ts";
+import { checkNetwork, LOCAL_NETWORK, type NetworkOptions } from "./network-options.ts";
 import { type PreparedRun, readRunConfig, runDirectory } from "./prepare.ts";
 import { prepareFork } from "./prepare-fork.ts";
 import { readSummary } from "./runs.ts";
@@ -24,7 +25,12 @@ const PLACE_OPTIONS: readonly string[] = [
  * A run that goes on: its place may change, its recipe only as a new run that begins with its last checkpoint (`fork`).
  * @throws LockstepError LS_RUN_CONFIG, LS_MEASUREMENT, LS_RUN_FINISHED, LS_RECIPE_CHANGED, LS_CONFIG_* or LS_FORK_* (exit code 2).
  */
-export async function prepareResume(run: string, options: RunOptions, fork: boolean): Promise<PreparedRun> {
+export async function prepareResume(
+  run: string,
+  options: RunOptions,
+  fork: boolean,
+  network: NetworkOptions = LOCAL_NETWORK,
+): Promise<PreparedRun> {
   const directory = runDirectory(run);
   const before = readRunConfig(directory);
   if (before.recipe.exchange === "none") {
@@ -43,6 +49,7 @@ export async function prepareResume(run: string, options: RunOptions, fork: bool
     });
   }
   const place = await placeOf(before, given, file);
+  checkNetwork(place.listen, network);
   const recipe = await recipeOf(before, given, file, place.dataDirectory);
   const changed = configDifferences(before.recipe, recipe);
   if (fork) return prepareFork({ directory, config: before }, { ...before, recipe, place }, changed, given.out);

@@ -244,4 +244,5 @@ function failureOf(error: unknown) {
   return { outcome: "failed", code: known?.code ?? "LS_UNEXPECTED", message: known?.message ?? sentenceOf(error) };
 }
 
-const printJson = (value: object) => void process.stdout.write(`${JSON.stringify(value)}\n`);
+/** One line for machines. */
+export const printJson = (value: object) => void process.stdout.write(`${JSON.stringify(value)}\n`);

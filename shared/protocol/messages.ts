@@ -7,6 +7,9 @@ import type { Incarnation, Tip, View, ViewId } from "./view.ts";
  * these unions are the parsed form on which all decisions are made.
  */
 
+/** Reason of a release because the run has failed: whoever starts it again wants its workers back. */
+export const RUN_FAILED = "failed";
+
 /** What some weights make of some held-out images; the loss is a sum in nats, without label smoothing, NaN where it is not finite. */
 export type HeldOutCounts = {
   readonly samples: number;

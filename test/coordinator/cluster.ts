@@ -15,6 +15,7 @@ import type { CoordinatorMessage } from "../../shared/protocol/messages.ts";
 import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
 import { resolved } from "../config/support.ts";
 import { VirtualClock } from "../simulation/clock.ts";
+import { type Life, newLife, type Reign } from "./life.ts";
 import { SimulatedCheckpoints } from "./simulated-checkpoints.ts";
 import { Crash, SimulatedDisk } from "./simulated-disk.ts";
 import { nextImage, SmallWorker } from "./small-worker.ts";
@@ -28,25 +29,6 @@ const BLOCK = 4096;
 /** Virtual milliseconds: the longest run, and how long a frozen coordinator stands still. */
 const LONGEST = 60_000;
 const FREEZE = 220;
-
-/** One life of a coordinator. */
-export interface Reign {
-  readonly term: number;
-  readonly ruler: Ruler;
-  hear(run: () => void): void;
-  /** The state in a checkpoint, as a worker would fetch it; null where it is not sound. */
-  imageOf(step: number): Promise<Buffer | null>;
-}
-
-/** One process. */
-interface Life {
-  alive: boolean;
-  frozen: boolean;
-  readonly held: (() => void)[];
-  reign: Reign | null;
-}
-
-const newLife = (): Life => ({ alive: true, frozen: false, held: [], reign: null });
 
 /**
  * A whole run in virtual time: the real coordinator (records, ruler, membership machine, checkpoints) over disks in memory,

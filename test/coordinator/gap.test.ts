@@ -61,3 +61,14 @@ test("a report that overtakes the one before it is no gap", () => {
   expect(outcomes(cluster)).toEqual([]);
   expect(cluster.machine.ledger).toEqual(tipAt(28));
 });
+
+test("what one worker reports and no member's heartbeat confirms ends no run, however long the next step takes", () => {
+  const cluster = restored();
+  cluster.at = 26;
+  report(cluster, 1_000_000);
+  cluster.beat({ a: 1, b: 1 });
+  cluster.now += answerTimeout + 1;
+  cluster.beat({ a: 1, b: 1 });
+  cluster.tick();
+  expect(outcomes(cluster)).toEqual([]);
+});

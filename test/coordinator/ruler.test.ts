@@ -116,6 +116,36 @@ describe("what the machine decides", () => {
     expect(sent.some(({ kind }) => kind === "install")).toBe(false);
   });
 
+  test("a reign that ended alone lets nobody go: its workers are the next one's", async () => {
+    const { ruler, sent, outcome, form, flushes } = reign();
+    await form();
+    await settled();
+    flushes[0]!.fail(new LockstepError("LS_SUPERSEDED", "Somebody else rules."));
+    expect(await codeOf(() => outcome)).toBe("LS_SUPERSEDED");
+    ruler.hello(helloOf(W));
+    expect(sent.at(-1)).toMatchObject({ kind: "welcome" });
+  });
+
+  test("whoever comes once the run has failed hears so when that is recorded, and not before", async () => {
+    const { ruler, sent, say, form, flush } = reign();
+    await form();
+    await flush();
+    ruler.state.gap = { since: Number.NEGATIVE_INFINITY, step: 7 };
+    const progress = {
+      ...{ view: null, phase: "compute" as const, stepMillis: 0, level: true, shardMillis: 0 },
+      peers: [],
+    };
+    say({ kind: "heartbeat", progress: { ...progress, step: 9, images: 0, residentBytes: 0 } });
+    ruler.feed({ kind: "tick" });
+    await settled();
+    ruler.hello(helloOf(W));
+    expect(sent.at(-1)).toMatchObject({ kind: "welcome" });
+    await flush();
+    expect(sent.filter(({ kind }) => kind === "release")).toEqual(Array(2).fill({ kind: "release", reason: "failed" }));
+    ruler.hello(helloOf(W));
+    expect(sent.at(-1)).toEqual({ kind: "release", reason: "failed" });
+  });
+
   test("a stop outlives the process: it is recorded at once", async () => {
     const { ruler, flushes } = reign();
     ruler.stop("interrupted");

@@ -4,7 +4,8 @@ import type { Trailer } from "../../shared/protocol/trailer.ts";
 import { type Incarnation, ownersOf, type Tip, type View, type ViewId, viewName } from "../../shared/protocol/view.ts";
 import { advance, standingOf } from "../../worker/member/member.ts";
 import { createMember, type MemberAction, type MemberEvent, type MemberState } from "../../worker/member/state.ts";
-import type { Cluster, Reign } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Reign } from "./life.ts";
 import { helloOf } from "./support.ts";
 
 /** Virtual milliseconds. */

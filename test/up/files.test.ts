@@ -108,7 +108,7 @@ describe("the lock of a run", () => {
 async function ended(args: readonly string[]) {
   const run = lockstep([...args]);
   const { code } = await run.ended;
-  return { code, err: run.err() };
+  return { code, out: run.out(), err: run.err() };
 }
 
 describe("a run's directory", () => {
@@ -142,6 +142,18 @@ describe("a run's directory", () => {
     expect((await prepareResume(out, { listen: "10.0.0.7" }, false)).config.place.listen).toBe("10.0.0.7");
     const { code, err } = await ended(["resume", out, "--listen", "127.0.0.2", "--http", "0.0.0.0"]);
     expect([code, err]).toEqual([2, expect.stringMatching(/^--http beyond this machine .*\[LS_USAGE\]/)]);
+    const again = await ended(["up", "--continue", "--out", out, "--share", join(directory, "share")]);
+    expect([again.code, again.err]).toEqual([2, expect.stringMatching(/^--share is for runs that are secured/)]);
+    writeFileSync(
+      join(out, "summary.json"),
+      JSON.stringify({ run: config.runId, outcome: "done", weightsSha256: "ab" }),
+    );
+    writeConfig(out, { ...config, place: { ...config.place, evaluation: null } });
+    const over = await ended(["up", "--continue", "--out", out, "--json"]);
+    expect([over.code, JSON.parse(over.out)]).toMatchObject([
+      0,
+      { type: "summary", run: config.runId, outcome: "done" },
+    ]);
   });
 
   it("is found by its age", () => {
