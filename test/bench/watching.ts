@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,8 +7,8 @@ import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { onPath } from "../../deploy/up/nats-program.ts";
 import { readEndpoints } from "../../deploy/up/probe.ts";
 import { spreadOf } from "../../worker/bench/spread.ts";
-import { linesOf } from "../up/runs.ts";
-import { lockstep } from "../up/support.ts";
+import { parseLines } from "../up/runs.ts";
+import { type Lockstep, lockstep } from "../up/support.ts";
 import { timesOf, windowsOf } from "./monitoring/windows.ts";
 
 /**
@@ -59,14 +59,17 @@ if (["prometheus", "nats-server"].some((program) => onPath(program) === null)) {
   process.exit(3);
 }
 const directory = mkdtempSync(join(tmpdir(), "lockstep-watching-"));
+let run: Lockstep | null = null;
 try {
   const data = values.data ?? join(directory, "data");
   if (values.data === undefined) await writeSynthetic(data, { train: 1000, test: 20, classes: 10, side: 96, seed: 1 });
   const out = join(directory, "run");
   const args = ["--workers", values.workers, "--model", values.model, "--data", data, "--out", out, "--no-eval"];
-  const run = lockstep(["up", ...args, "--steps", "100000", "--batch", values.batch, "--seed", "1", "--monitoring"]);
-  const steps = () => linesOf<{ readonly time: string }>(out, "steps.ndjson");
-  await until(() => readEndpoints(out)?.http !== undefined);
+  run = lockstep(["up", ...args, "--steps", "100000", "--batch", values.batch, "--seed", "1", "--monitoring"]);
+  // The last line may be half written.
+  const whole = (text: string) => text.slice(0, text.lastIndexOf("\n") + 1);
+  const steps = () => parseLines<{ readonly time: string }>(whole(readFileSync(join(out, "steps.ndjson"), "utf8")));
+  await until(() => readEndpoints(out)?.http !== undefined && existsSync(join(out, "steps.ndjson")));
   const http = readEndpoints(out)!.http!;
   const consumer = lockstep(["watch", out, "--json"]);
   await until(() => steps().length >= WARM_STEPS);
@@ -85,8 +88,6 @@ try {
   }
   for (const pid of watchers) process.kill(pid, "SIGCONT");
   const windows = windowsOf(timesOf(steps()), turns);
-  run.signal("SIGINT");
-  await run.ended;
   consumer.signal("SIGTERM");
   await consumer.ended;
   const ratio = spreadOf(windows.map(({ on, off }) => off / on));
@@ -99,5 +100,7 @@ try {
   say(`\nmedian: ${ratio.median.toFixed(3)} (${ratio.first.toFixed(3)} to ${ratio.third.toFixed(3)})`);
   if (values.json) process.stdout.write(`${JSON.stringify({ windows, ratio })}\n`);
 } finally {
+  run?.signal("SIGINT");
+  await run?.ended;
   rmSync(directory, { recursive: true, force: true });
 }
