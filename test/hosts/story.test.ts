@@ -15,7 +15,7 @@ const hindrance = Network.hindrance();
 const why = hindrance === null ? "" : ` (skipped: this system refuses ${hindrance})`;
 const IMAGE = 3 * SMALL_SET.side ** 2;
 const MODEL = builtProgram("test/faults/programs/small-model.mjs");
-const RECIPE = ["--model", MODEL, "--steps", "160", "--batch", "40", "--shards", "8", "--seed", "7"];
+const RECIPE = ["--model", MODEL, "--steps", "120", "--batch", "40", "--shards", "8", "--seed", "7"];
 
 let place: Scratch;
 beforeAll(() => {
@@ -35,7 +35,7 @@ test.skipIf(hindrance !== null)(
     });
     const said: string[] = [];
     const told = await playStory({
-      ...{ directory: place.path, data, recipe: RECIPE, batch: 40, quiet, calm: 3, quick: true },
+      ...{ directory: place.path, data, recipe: RECIPE, batch: 40, quiet, calm: 2, quick: true },
       limit: { kind: "delay", millis: 100 },
       tell: (_, text) => said.push(text),
     });
