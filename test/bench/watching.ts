@@ -7,7 +7,6 @@ import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { onPath } from "../../deploy/up/nats-program.ts";
 import { readEndpoints } from "../../deploy/up/probe.ts";
 import { spreadOf } from "../../worker/bench/spread.ts";
-import { parseLines } from "../up/runs.ts";
 import { type Lockstep, lockstep } from "../up/support.ts";
 import { timesOf, windowsOf } from "./monitoring/windows.ts";
 
@@ -67,8 +66,8 @@ try {
   const args = ["--workers", values.workers, "--model", values.model, "--data", data, "--out", out, "--no-eval"];
   run = lockstep(["up", ...args, "--steps", "100000", "--batch", values.batch, "--seed", "1", "--monitoring"]);
   // The last line may be half written.
-  const whole = (text: string) => text.slice(0, text.lastIndexOf("\n") + 1);
-  const steps = () => parseLines<{ readonly time: string }>(whole(readFileSync(join(out, "steps.ndjson"), "utf8")));
+  const lines = () => readFileSync(join(out, "steps.ndjson"), "utf8").split("\n").slice(0, -1);
+  const steps = () => lines().map((line) => JSON.parse(line) as { readonly time: string });
   await until(() => readEndpoints(out)?.http !== undefined && existsSync(join(out, "steps.ndjson")));
   const http = readEndpoints(out)!.http!;
   const consumer = lockstep(["watch", out, "--json"]);
