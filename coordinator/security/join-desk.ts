@@ -19,11 +19,13 @@ export class JoinDesk {
   readonly #authority: Authority;
   readonly #tokens: Tokens;
   readonly #lifetime: number;
+  readonly #clock: () => number;
   readonly #ofOne = new RateBound(OF_ONE);
   readonly #ofAll = new RateBound(OF_ALL);
 
   /** @param lifetime of certificates, in milliseconds */
-  constructor(authority: Authority, tokens: Tokens, lifetime: number) {
+  constructor(authority: Authority, tokens: Tokens, lifetime: number, clock = () => performance.now()) {
+    this.#clock = clock;
     this.#authority = authority;
     this.#tokens = tokens;
     this.#lifetime = lifetime;
@@ -35,8 +37,8 @@ export class JoinDesk {
    * @throws LockstepError LS_TOO_MANY_JOINS, LS_PROTOCOL, LS_MALFORMED, LS_TOKEN_UNKNOWN, LS_TOKEN_REVOKED, LS_TOKEN_EXPIRED, LS_TOKEN_USED
    */
   async join(request: JoinRequest, from: string, now = Date.now()): Promise<Issued> {
-    const clock = performance.now();
-    if (!this.#ofOne.take(from, clock) || !this.#ofAll.take("", clock)) throw tooMany();
+    const at = this.#clock();
+    if (!this.#ofOne.take(from, at) || !this.#ofAll.take("", at)) throw tooMany();
     if (request.protocol !== PROTOCOL) throw otherProtocol(request);
     const { incarnation, publicKey, signature } = request;
     checkKey(incarnation, publicKey, signature, this.#authority.hash);
@@ -49,7 +51,7 @@ export class JoinDesk {
   /** The next certificate of a worker that has one. @throws LockstepError LS_TOO_MANY_JOINS, LS_MALFORMED */
   async renew({ incarnation, token }: Peer, { publicKey, signature }: RenewRequest): Promise<Issued> {
     if (incarnation === null) throw new LockstepError("LS_NOT_ALLOWED", "Supplied certificates are not renewed here.");
-    if (!this.#ofOne.take(incarnation, performance.now())) throw tooMany();
+    if (!this.#ofOne.take(incarnation, this.#clock())) throw tooMany();
     checkKey(incarnation, publicKey, signature, this.#authority.hash);
     return this.#issue(incarnation, token, publicKey);
   }

@@ -30,6 +30,8 @@ export interface SecurityOptions {
   readonly lifetime: number;
   /** Certificates of the user's own; null: the run has an authority of its own. */
   readonly supplied: CertificateFiles | null;
+  /** What rates are counted by, in milliseconds (default: performance.now). */
+  readonly clock?: () => number;
   onRefused(refusal: Refusal): void;
   /** Whoever was revoked; their connections are broken already. */
   onRevoked(): void;
@@ -73,7 +75,7 @@ export class RunSecurity {
     }
     const authority = await files.authority(options.run);
     const tokens = new Tokens(files);
-    const desk = new JoinDesk(authority, tokens, options.lifetime);
+    const desk = new JoinDesk(authority, tokens, options.lifetime, options.clock);
     const first = await authority.equip(
       { role: "coordinator", name: "coordinator", hosts: options.hosts },
       options.lifetime,
