@@ -16,6 +16,7 @@ import {
   type NetworkOptions,
   workerArguments,
 } from "./network-options.ts";
+import { flawOfPreparedLine } from "./prepared-line.ts";
 import { Probe, readEndpoints } from "./probe.ts";
 import type { GroupWatch } from "./reaper.ts";
 import { COORDINATOR_POLICY, WORKER_POLICY } from "./restart-policy.ts";
@@ -41,6 +42,8 @@ export interface SupervisorOptions {
   readonly localWorkers?: boolean;
   /** How they are reached. */
   readonly network?: NetworkOptions;
+  /** What the run was given before it began. */
+  readonly prepared?: string | null;
   /** Worker k on core k alone, for benchmarks. */
   readonly pin?: boolean;
 }
@@ -79,7 +82,8 @@ export class Supervisor {
       most: typeof WORKER_POLICY,
     ) =>
       new Keeper({ name, command, env, logFile: log(name) }, most, groups, {
-        note: (text) => display.note(text),
+        // After the run's last word nothing is started again, whatever ends then.
+        note: (text) => void (readSummary(directory) === null && display.note(text)),
         over: (over) => this.#onOver(name, over),
       });
     const rule = (starts: number) => [
@@ -186,14 +190,15 @@ export class Supervisor {
 
   /** The coordinator has written the line before it answers. It holds a secret: it goes to a terminal, and into no log. */
   #sayJoin(): void {
-    const { directory, config, network = LOCAL_NETWORK } = this.#options;
+    const { directory, config, network = LOCAL_NETWORK, prepared = null } = this.#options;
     if (this.#saidJoin || !isSecured(config.place.listen, network)) return;
     this.#saidJoin = true;
+    const where = readEndpoints(directory)?.coordinator;
+    const flaw = prepared === null || where === undefined ? null : flawOfPreparedLine(prepared, where);
+    if (flaw !== null) this.#display.note(flaw);
     const on = (line: string) => this.#display.note(`On another machine: npx lockstep worker --join ${line}`);
-    if (network.certificates.length > 0) {
-      const where = readEndpoints(directory)?.coordinator ?? "host:port";
-      return on(`lockstep://${where} --tls-ca CA.pem --tls-cert CERT.pem --tls-key KEY.pem`);
-    }
+    if (network.certificates.length > 0)
+      return on(`lockstep://${where ?? "host:port"} --tls-ca CA.pem --tls-cert CERT.pem --tls-key KEY.pem`);
     const link = readJoinLink(directory);
     const file = join(directory, "security", "join");
     if (link === null)

@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, afterEach, expect } from "vitest";
+import { afterEach, expect } from "vitest";
 import { StateHash } from "../../coordinator/checkpoints/state-hash.ts";
 import type { DurableRecord } from "../../coordinator/records/record.ts";
 import { type Store, takeTerm } from "../../coordinator/records/term-files.ts";
@@ -10,18 +7,10 @@ import type { ShardRange } from "../../shared/plan/tree.ts";
 import type { ModelFacts, WorkerMessage } from "../../shared/protocol/messages.ts";
 import type { LedgerEntry } from "../../shared/protocol/trailer.ts";
 import type { Incarnation, Tip } from "../../shared/protocol/view.ts";
-
-const folders: string[] = [];
-afterAll(() => {
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
+import { temporary as temporaryFolder } from "../temporary.ts";
 
 /** A new folder that is deleted after the tests of a file. */
-export function temporary(): string {
-  const folder = mkdtempSync(join(tmpdir(), "lockstep-coordinator-"));
-  folders.push(folder);
-  return folder;
-}
+export const temporary = (): string => temporaryFolder("coordinator");
 
 const stores: Store[] = [];
 afterEach(async () => {

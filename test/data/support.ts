@@ -1,21 +1,10 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, expect } from "vitest";
+import { expect } from "vitest";
 import type { ImageShape } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
 
-const folders: string[] = [];
-afterAll(() => {
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
-
-/** A new folder that is deleted after the tests of a file. */
-export function temporary(name: string): string {
-  const folder = mkdtempSync(join(tmpdir(), `lockstep-${name}-`));
-  folders.push(folder);
-  return folder;
-}
+export { temporary } from "../temporary.ts";
 
 /** The real STL-10, where the environment names it. */
 export const realData = (): string | null => {

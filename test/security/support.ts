@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { DialBack } from "../../coordinator/dial-back.ts";
 import { AccessControl } from "../../coordinator/security/access-control.ts";
@@ -17,6 +14,7 @@ import type { Refusal } from "../../shared/security/gate.ts";
 import { type JoinToken, parseLink } from "../../shared/security/join-link.ts";
 import { Trust } from "../../shared/security/trust.ts";
 import { joinOnce, newIdentity } from "../../worker/security/obtain.ts";
+import { temporary } from "../temporary.ts";
 
 export const HOUR = 3_600_000;
 const [first, second] = [newIdentity(), newIdentity()];
@@ -25,11 +23,7 @@ export const { incarnation: B } = second;
 /** Joins as A. */
 export const joiner = { identity: first, name: "a" };
 
-export function scratchDirectory(): string {
-  const directory = mkdtempSync(join(tmpdir(), "lockstep-security-"));
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
+export const scratchDirectory = (): string => temporary("security");
 
 /** A secured coordinator that listens, with all that lets somebody in, and nothing that trains. */
 export async function secured(more: Partial<SecurityOptions> = {}, status: object = {}) {

@@ -1,9 +1,12 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { prepareSecurity } from "../../coordinator/security/prepared.ts";
 import type { Display } from "../../deploy/up/display.ts";
 import { Interrupts } from "../../deploy/up/interrupts.ts";
-import { Supervisor } from "../../deploy/up/supervisor.ts";
+import { LOCAL_NETWORK } from "../../deploy/up/network-options.ts";
+import { flawOfPreparedLine } from "../../deploy/up/prepared-line.ts";
+import { Supervisor, type SupervisorOptions } from "../../deploy/up/supervisor.ts";
 import type { Config } from "../../shared/config/schema.ts";
 import { lives, programFile, scratch } from "./support.ts";
 
@@ -12,10 +15,14 @@ interface Trial {
   readonly worker?: string;
   readonly workers?: number;
   readonly onStatus?: (interrupts: Interrupts) => void;
+  readonly options?: Partial<SupervisorOptions>;
 }
 
 /** A run of stand-ins: a coordinator with the real control protocol, workers that only live. */
-async function supervised(directory: string, { coordinator, worker = "", workers = 2, onStatus = () => {} }: Trial) {
+async function supervised(
+  directory: string,
+  { coordinator, worker = "", workers = 2, onStatus = () => {}, options: more = {} }: Trial,
+) {
   mkdirSync(join(directory, "logs"), { recursive: true });
   const config = { runId: "fake", place: { workers, listen: "127.0.0.1" } } as unknown as Config;
   const interrupts = new Interrupts();
@@ -36,7 +43,7 @@ async function supervised(directory: string, { coordinator, worker = "", workers
   const program = (name: string) => [process.execPath, programFile(name)];
   const programs = { coordinator: program("coordinator.mjs"), worker: program("part.mjs") };
   const groups = { add: (pid: number) => pids.push(pid), remove: () => {} };
-  const options = { directory, config, devices: ["cpu"], workerRestarts: 1, programs };
+  const options = { directory, config, devices: ["cpu"], workerRestarts: 1, programs, ...more };
   try {
     const end = await new Supervisor(options, groups, display, interrupts).run(() => {});
     return { end, notes, steps, left: pids.filter(lives), starts: readFileSync(join(directory, "starts"), "utf8") };
@@ -71,9 +78,20 @@ describe("a run under supervision", () => {
 
   it("fails with what the coordinator says", async () => {
     using directory = scratch();
-    const { end, left } = await supervised(directory.path, { coordinator: "fail", workers: 1 });
+    const { end, notes, left } = await supervised(directory.path, { coordinator: "fail", workers: 1 });
     expect(end).toMatchObject({ kind: "failed", error: { code: "LS_FAKE", message: "It did not work.", exitCode: 1 } });
+    expect(notes.join("\n")).not.toContain("starting it again");
     expect(left).toEqual([]);
+  });
+
+  it("says where a line that was prepared leads nowhere", async () => {
+    using directory = scratch();
+    const prepared = join(directory.path, "prepared");
+    await prepareSecurity(prepared, "train.example:7401");
+    const options = { prepared, network: { ...LOCAL_NETWORK, tls: "always" as const } };
+    const { notes } = await supervised(directory.path, { coordinator: "done:2", workers: 1, options });
+    expect(notes.join("\n")).toMatch(/names port 7401, .* listens at 127\.0\.0\.1:\d+.* --ports 7400-7401/);
+    expect(flawOfPreparedLine(prepared, "10.0.0.1:7401")).toBe(null);
   });
 
   it("fails when the coordinator ends without a word", async () => {
