@@ -58,7 +58,7 @@ export async function upFolds(
       const begun = existsSync(join(out, "config.json"));
       const prepare = (signal: AbortSignal): Promise<PreparedRun> =>
         begun
-          ? prepareResume(out, {}, false)
+          ? prepareResume(out, {}, false, extras.network)
           : prepareRun({ ...options, holdOut: undefined, fold, out }, extras, signal).then((prepared) =>
               alike(prepared, join(directory, "fold-1")),
             );

@@ -8,7 +8,7 @@ import type { Config, Place, Recipe } from "../../shared/config/schema.ts";
 import { openDataset, trainingSha256 } from "../../shared/data/dataset.ts";
 import { LockstepError } from "../../shared/errors.ts";
 import { configDifferences, differencesText } from "../diff/config-differences.ts";
-import { checkNetwork, LOCAL_NETWORK, type NetworkOptions } from "./network-options.ts";
+import { checkNetwork, type NetworkOptions } from "./network-options.ts";
 import { type PreparedRun, readRunConfig, runDirectory } from "./prepare.ts";
 import { prepareFork } from "./prepare-fork.ts";
 import { readSummary } from "./runs.ts";
@@ -29,7 +29,7 @@ export async function prepareResume(
   run: string,
   options: RunOptions,
   fork: boolean,
-  network: NetworkOptions = LOCAL_NETWORK,
+  network: NetworkOptions,
 ): Promise<PreparedRun> {
   const directory = runDirectory(run);
   const before = readRunConfig(directory);

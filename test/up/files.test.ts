@@ -131,7 +131,10 @@ describe("a run's directory", () => {
 
   it("without a run cannot be resumed", async () => {
     expect(() => readRunConfig(directory)).toThrow("config.json");
-    await expect(prepareResume(directory, {}, false)).rejects.toMatchObject({ code: "LS_RUN_CONFIG", exitCode: 2 });
+    await expect(prepareResume(directory, {}, false, LOCAL_NETWORK)).rejects.toMatchObject({
+      code: "LS_RUN_CONFIG",
+      exitCode: 2,
+    });
   });
 
   it("goes on where it listens elsewhere, and not where nothing would secure its pages", async () => {
@@ -139,7 +142,9 @@ describe("a run's directory", () => {
     await writeSynthetic(data, { train: 40, test: 10, classes: 2, side: 8, seed: 1 });
     const { config } = await prepareRun({ data, out, steps: 2 }, extras, signal);
     writeConfig(out, config);
-    expect((await prepareResume(out, { listen: "10.0.0.7" }, false)).config.place.listen).toBe("10.0.0.7");
+    expect((await prepareResume(out, { listen: "10.0.0.7" }, false, LOCAL_NETWORK)).config.place.listen).toBe(
+      "10.0.0.7",
+    );
     const { code, err } = await ended(["resume", out, "--listen", "127.0.0.2", "--http", "0.0.0.0"]);
     expect([code, err]).toEqual([2, expect.stringMatching(/^--http beyond this machine .*\[LS_USAGE\]/)]);
     const again = await ended(["up", "--continue", "--out", out, "--share", join(directory, "share")]);
