@@ -14,6 +14,8 @@ export interface KeeperEvents {
   /** One sentence for people. */
   note(text: string): void;
   over(over: Over): void;
+  /** Whether it has done its work, however it ended. */
+  isDone?(): boolean;
 }
 
 /** Keeps one process running: starts it again after a crash, as often as its policy allows. */
@@ -72,7 +74,7 @@ export class Keeper {
   #onEnd(child: Child, end: ProcessEnd): void {
     const meaning = meaningOf(end);
     const words = child.lastWords();
-    if (meaning === "finished") return this.#finish({ kind: "finished" });
+    if (meaning === "finished" || this.#events.isDone?.() === true) return this.#finish({ kind: "finished" });
     if (this.#stopping) return this.#finish({ kind: "stopped" });
     if (meaning === "refused") return this.#finish({ kind: "refused", end, words });
     const now = performance.now();

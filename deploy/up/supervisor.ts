@@ -82,9 +82,10 @@ export class Supervisor {
       most: typeof WORKER_POLICY,
     ) =>
       new Keeper({ name, command, env, logFile: log(name) }, most, groups, {
-        // After the run's last word nothing is started again, whatever ends then.
-        note: (text) => void (readSummary(directory) === null && display.note(text)),
+        note: (text) => display.note(text),
         over: (over) => this.#onOver(name, over),
+        // The run's last word is said: nothing is started again for it.
+        isDone: () => readSummary(directory) !== null,
       });
     const rule = (starts: number) => [
       ...programs.coordinator,
