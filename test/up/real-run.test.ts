@@ -225,8 +225,11 @@ describe("up on a disk that fills up", () => {
     await until(() => recorded(out) > at + 2);
     // Now nothing at all can be written any more.
     const filler = openSync(join(disk, "filler"), "w");
-    fill(filler);
-    await until(() => run.err().includes("The disk is full: the run waits for room for its records."));
+    await until(() => {
+      // Again and again: a checkpoint that fails gives back what it took.
+      fill(filler);
+      return run.err().includes("The disk is full: the run waits for room for its records.");
+    });
     process.kill(processesOf(out, "coordinator/main.js")[0]!, "SIGKILL");
     await until(() => run.err().includes("coordinator died (signal SIGKILL)"));
     const told = run.err().length;
