@@ -1,7 +1,8 @@
 import { loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
 import { usage } from "../../shared/config/options.ts";
-import { type AllreduceFigures, benchAllreduce, SHARDS } from "../../worker/bench/allreduce.ts";
+import { type AllreduceFigures, benchAllreduce } from "../../worker/bench/allreduce.ts";
+import { SHARDS } from "../../worker/bench/bench-view.ts";
 import type { WireFormat } from "../../worker/exchange/chunk.ts";
 import { countOf, shown } from "./bench-text.ts";
 

@@ -13,6 +13,8 @@ import { entryOf } from "../broadcast/support.ts";
 import { linesOf } from "../up/runs.ts";
 import { lockstep } from "../up/support.ts";
 import { childSeconds } from "./monitoring/child-seconds.ts";
+import { readPage } from "./monitoring/read-page.ts";
+import { timesOf } from "./monitoring/windows.ts";
 
 /**
  * What watching costs: runs of the same recipe in turns, with nothing that can be left out, and with everything.
@@ -66,9 +68,8 @@ async function train(data: string, everything: boolean): Promise<Measured> {
 }
 
 function speedIn(out: string): number {
-  const lines = linesOf<{ readonly time: string }>(out, "steps.ndjson").slice(Number(values.skip));
-  const seconds = (Date.parse(lines.at(-1)!.time) - Date.parse(lines[0]!.time)) / 1000;
-  return ((lines.length - 1) * Number(values.batch)) / seconds;
+  const times = timesOf(linesOf<{ readonly time: string }>(out, "steps.ndjson")).slice(Number(values.skip));
+  return (1000 * (times.length - 1) * Number(values.batch)) / (times.at(-1)! - times[0]!);
 }
 
 /** A consumer of the broadcasts and a reader of the live page, from the coordinator's first moment on. */
@@ -81,16 +82,7 @@ async function watchAll(out: string, signal: AbortSignal): Promise<void> {
   if (http === undefined) return;
   const consumer = lockstep(["watch", out, "--json"]);
   for (let second = 0; !signal.aborted; second++) {
-    // As coordinator/live/page.js does.
-    const asked = second % 3 === 0 ? ["status.json", "history.json"] : ["status.json"];
-    await Promise.all(
-      asked.map((path) =>
-        fetch(`http://${http}/${path}`).then(
-          (answer) => answer.text(),
-          () => "",
-        ),
-      ),
-    );
+    await readPage(http, second);
     await sleep(1000, null, { signal }).catch(() => {});
   }
   consumer.signal("SIGTERM");

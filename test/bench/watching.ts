@@ -7,7 +7,8 @@ import { writeSynthetic } from "../../deploy/data/synthetic.ts";
 import { onPath } from "../../deploy/up/nats-program.ts";
 import { readEndpoints } from "../../deploy/up/probe.ts";
 import { spreadOf } from "../../worker/bench/spread.ts";
-import { type Lockstep, lockstep } from "../up/support.ts";
+import { type Lockstep, lockstep, until } from "../up/support.ts";
+import { readPage } from "./monitoring/read-page.ts";
 import { timesOf, windowsOf } from "./monitoring/windows.ts";
 
 /**
@@ -43,16 +44,6 @@ function processOf(parent: number, program: string): number {
   return found;
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(100);
-}
-
-/** As coordinator/live/page.js asks. */
-async function readPage(http: string, second: number): Promise<void> {
-  const asked = second % 3 === 0 ? ["status.json", "history.json"] : ["status.json"];
-  await Promise.all(asked.map(async (path) => (await fetch(`http://${http}/${path}`)).text().catch(() => "")));
-}
-
 if (["prometheus", "nats-server"].some((program) => onPath(program) === null)) {
   say("Prometheus or nats-server is not installed: apt install prometheus nats-server.");
   process.exit(3);
@@ -68,10 +59,16 @@ try {
   // The last line may be half written.
   const lines = () => readFileSync(join(out, "steps.ndjson"), "utf8").split("\n").slice(0, -1);
   const steps = () => lines().map((line) => JSON.parse(line) as { readonly time: string });
-  await until(() => readEndpoints(out)?.http !== undefined && existsSync(join(out, "steps.ndjson")));
+  const ended = run.ended.then(({ code }) => {
+    throw new Error(`the run ended with ${code}: ${run!.err()}`);
+  });
+  // Its end is an error while something is waited for, and no news later.
+  ended.catch(() => {});
+  const seen = (condition: () => boolean) => Promise.race([until(condition), ended]);
+  await seen(() => readEndpoints(out)?.http !== undefined && existsSync(join(out, "steps.ndjson")));
   const http = readEndpoints(out)!.http!;
   const consumer = lockstep(["watch", out, "--json"]);
-  await until(() => steps().length >= WARM_STEPS);
+  await seen(() => steps().length >= WARM_STEPS);
   const watchers = [processOf(run.pid, "prometheus"), processOf(run.pid, "nats-server"), consumer.pid];
   const turns: { readonly on: boolean; readonly from: number; readonly to: number }[] = [];
   for (let turn = 0; turn < 2 * pairs; turn++) {

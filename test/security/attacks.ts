@@ -22,7 +22,6 @@ import {
   verdict,
   withClient,
 } from "./attempt.ts";
-
 import { INSIDERS } from "./insider-attacks.ts";
 
 /** What anybody who reaches the ports of a run can try. Each attempt says what came of it. */

@@ -1,9 +1,9 @@
-import type { Incarnation } from "../../shared/protocol/view.ts";
 import { bindingOf } from "../../shared/rpc/service.ts";
 import { MemberServer } from "../exchange/member-server.ts";
-import { type AllreduceReply, type AllreduceRequest, SHARDS } from "./allreduce.ts";
+import type { AllreduceReply, AllreduceRequest } from "./allreduce.ts";
 import { BareTransfer } from "./bare-transfer.ts";
 import { BenchMember } from "./bench-member.ts";
+import { SHARDS } from "./bench-view.ts";
 
 /** One member of `bench allreduce`: does what the process that started it says. */
 const reply = (message: AllreduceReply) => void process.send!(message);
@@ -12,10 +12,9 @@ let parts: { readonly member: BenchMember; readonly bare: BareTransfer; readonly
 
 async function setUp({ index, self, floats, wire }: Extract<AllreduceRequest, { kind: "setup" }>): Promise<void> {
   const server = new MemberServer();
-  const incarnation = self as Incarnation;
-  const bare = new BareTransfer(incarnation);
+  const bare = new BareTransfer(self);
   const address = await server.start(bindingOf("127.0.0.1"));
-  const member = new BenchMember({ index, self: incarnation, floats, wire, shards: SHARDS }, server);
+  const member = new BenchMember({ index, self, floats, wire, shards: SHARDS }, server);
   parts = { member, bare, index };
   reply({ kind: "listening", address, bare: await bare.start() });
 }

@@ -1,12 +1,12 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { LockstepError } from "../../shared/errors.ts";
-import type { Incarnation, View } from "../../shared/protocol/view.ts";
+import type { View } from "../../shared/protocol/view.ts";
 import type { WireFormat } from "../exchange/chunk.ts";
 import { WORKER_NODE_OPTIONS } from "../node-options.ts";
+import type { BenchMemberOptions } from "./bench-member.ts";
+import { incarnationOf, viewOf } from "./bench-view.ts";
 import { type Spread, spreadOf } from "./spread.ts";
 
-/** V of the benchmark. */
-export const SHARDS = 8;
 const WARM_UP = 5;
 
 export interface AllreduceOptions {
@@ -19,13 +19,7 @@ export interface AllreduceOptions {
 }
 
 export type AllreduceRequest =
-  | {
-      readonly kind: "setup";
-      readonly index: number;
-      readonly self: Incarnation;
-      readonly floats: number;
-      readonly wire: WireFormat;
-    }
+  | ({ readonly kind: "setup" } & Omit<BenchMemberOptions, "shards" | "trust">)
   | { readonly kind: "view"; readonly view: View; readonly bare: readonly string[] }
   | { readonly kind: "step"; readonly step: number }
   /** Sends so many bytes to every peer, through gRPC alone. */
@@ -51,8 +45,6 @@ export interface AllreduceFigures extends AllreduceOptions {
 }
 
 type Reduced = Extract<AllreduceReply, { readonly kind: "reduced" }>;
-
-const incarnationOf = (index: number) => `${index}`.padStart(16, "0") as Incarnation;
 
 /**
  * Times the all-reduce between real processes over loopback.
@@ -97,21 +89,6 @@ export async function benchAllreduce(program: string, options: AllreduceOptions)
     for (const child of children) send(child, { kind: "stop" });
   }
 }
-
-const viewOf = (addresses: readonly string[]): View => ({
-  id: { term: 1, number: 1 },
-  predecessor: null,
-  kind: "train",
-  members: addresses.map((address, i) => ({
-    incarnation: incarnationOf(i),
-    address,
-    shards: {
-      from: Math.floor((i * SHARDS) / addresses.length),
-      to: Math.floor(((i + 1) * SHARDS) / addresses.length),
-    },
-    entry: "level",
-  })),
-});
 
 function send(child: ChildProcess, request: AllreduceRequest): void {
   if (child.connected) child.send(request, () => {});

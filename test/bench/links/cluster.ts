@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { Authority } from "../../../coordinator/security/authority.ts";
 import { builtProgram } from "../../../deploy/up/built.ts";
 import { hostPort } from "../../../shared/process/addresses.ts";
-import type { Incarnation, View } from "../../../shared/protocol/view.ts";
+import { incarnationOf, SHARDS, viewOf } from "../../../worker/bench/bench-view.ts";
 import type { WireFormat } from "../../../worker/exchange/chunk.ts";
 import { WORKER_NODE_OPTIONS } from "../../../worker/node-options.ts";
 import type { Network } from "../../hosts/network.ts";
@@ -18,10 +18,6 @@ export interface HostsOptions {
   /** How much longer the way to each host is, in milliseconds. */
   readonly delayMillis: number;
 }
-
-/** V: each member holds one whole sub-tree, for 2, 4 and 8 hosts. */
-const SHARDS = 8;
-const incarnationOf = (index: number) => `${index}`.padStart(16, "0") as Incarnation;
 
 type ReplyOf<Kind extends LinksReply["kind"]> = Extract<LinksReply, { readonly kind: Kind }>;
 
@@ -132,15 +128,3 @@ function startOn(network: Network, host: number, program: readonly string[]): Ch
   const [command, ...args] = network.on(host, program);
   return spawn(command!, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
 }
-
-const viewOf = (addresses: readonly string[]): View => ({
-  id: { term: 1, number: 1 },
-  predecessor: null,
-  kind: "train",
-  members: addresses.map((address, i) => ({
-    incarnation: incarnationOf(i),
-    address,
-    shards: { from: (i * SHARDS) / addresses.length, to: ((i + 1) * SHARDS) / addresses.length },
-    entry: "level",
-  })),
-});

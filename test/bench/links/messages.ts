@@ -1,22 +1,15 @@
-import type { Incarnation, View } from "../../../shared/protocol/view.ts";
+import type { View } from "../../../shared/protocol/view.ts";
 import type { Credentials } from "../../../shared/security/trust.ts";
-import type { Exchanged } from "../../../worker/bench/bench-member.ts";
-import type { WireFormat } from "../../../worker/exchange/chunk.ts";
+import type { BenchMemberOptions, Exchanged } from "../../../worker/bench/bench-member.ts";
 
 /** What the benchmark says to a member on one of its hosts. Each request has one answer, but for the last. */
 export type LinksRequest =
-  | {
-      readonly kind: "setup";
-      readonly index: number;
-      readonly self: Incarnation;
-      readonly floats: number;
-      readonly wire: WireFormat;
-      readonly shards: number;
-      /** Where it listens. */
-      readonly host: string;
-      /** null: plain text. */
-      readonly credentials: Credentials | null;
-    }
+  | ({ readonly kind: "setup" } & Omit<BenchMemberOptions, "trust"> & {
+        /** Where it listens. */
+        readonly host: string;
+        /** null: plain text. */
+        readonly credentials: Credentials | null;
+      })
   | { readonly kind: "view"; readonly view: View; readonly raw: readonly RawAddress[] }
   /** Steps of sleeping alone: the ceiling. */
   | { readonly kind: "sleep"; readonly steps: number; readonly computeMillis: number }
